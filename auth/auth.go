@@ -1,0 +1,85 @@
+// Package auth decides who may do what. An [Authenticator] tells who asks; an [Authorizer] tells whether they may.
+//
+// Every action on the registry is authorised by one call of one Authorizer, made in one place of the HTTP layer with
+// the accesses that the route states. Whatever is not allowed is denied.
+package auth
+
+import (
+	"context"
+	"errors"
+	"net/http"
+)
+
+// An Action is something one may do to a repository, or to the registry as a whole.
+type Action string
+
+// The actions.
+const (
+	Pull   Action = "pull"
+	Push   Action = "push"
+	Delete Action = "delete"
+	List   Action = "list"
+	Admin  Action = "admin"
+)
+
+// An Access is an action on a repository; on the registry as a whole when Repository is empty.
+type Access struct {
+	Action     Action
+	Repository string
+}
+
+// A Subject is who asks. The zero Subject is anonymous.
+type Subject struct {
+	Name   string
+	Groups []string
+	Grants []Access // what a scoped token allows; nil when the credential was not scoped
+}
+
+// An Authenticator finds out who sent a request. Implementations are safe for concurrent use.
+type Authenticator interface {
+	// Authenticate returns the zero Subject for a request without credentials, and an error for one with wrong ones.
+	Authenticate(r *http.Request) (Subject, error)
+}
+
+// An Authorizer decides whether a subject may do all that it wants. Implementations are safe for concurrent use.
+type Authorizer interface {
+	// Authorize returns nil when s may do all of want; else an error that matches ErrDenied or ErrReadOnly.
+	Authorize(ctx context.Context, s Subject, want ...Access) error
+}
+
+// Why an Authorizer says no.
+var (
+	ErrDenied   = errors.New("access denied")
+	ErrReadOnly = errors.New("the registry is read-only")
+)
+
+// Anonymous authenticates everybody as nobody in particular: for a server without authentication.
+type Anonymous struct{}
+
+// Authenticate returns the zero Subject.
+func (Anonymous) Authenticate(*http.Request) (Subject, error) { return Subject{}, nil }
+
+// AllowAll allows everything, for a server without authentication.
+type AllowAll struct{}
+
+// Authorize returns nil.
+func (AllowAll) Authorize(context.Context, Subject, ...Access) error { return nil }
+
+// ReadOnly denies every change while On reports true, and otherwise asks Next.
+type ReadOnly struct {
+	On   func() bool
+	Next Authorizer
+}
+
+// Authorize returns [ErrReadOnly] when want has a push or a delete and the registry is read-only.
+func (a ReadOnly) Authorize(ctx context.Context, s Subject, want ...Access) error {
+	if err := a.Next.Authorize(ctx, s, want...); err != nil {
+		return err
+	}
+	for _, access := range want {
+		if (access.Action == Push || access.Action == Delete) && a.On() {
+			return ErrReadOnly
+		}
+	}
+	return nil
+}

@@ -1,0 +1,134 @@
+package configuration
+
+import (
+	"maps"
+	"net"
+	"net/url"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// A checker is a section with rules that its tags cannot express. It is called once the section was decoded; a key
+// whose value could not be read then has its default.
+type checker interface{ check(c checking) }
+
+// checking reports what a section finds.
+type checking struct {
+	d      *decoder
+	path   string
+	source string
+}
+
+// fail reports the value of a key of the section. The key may have an index, and is empty for the section itself.
+func (c checking) fail(key, format string, args ...any) {
+	full, source := c.path, c.source
+	if key != "" {
+		full = strings.TrimPrefix(c.path+"."+key, ".")
+	}
+	if s, ok := c.d.sources[full]; ok {
+		source = s
+	}
+	c.d.fail(source, full, format, args...)
+}
+
+func (c checking) given(key string) bool {
+	_, ok := c.d.sources[strings.TrimPrefix(c.path+"."+key, ".")]
+	return ok
+}
+
+func (Config) check(c checking) {
+	if !c.given("version") {
+		c.fail("version", "must be given: version: 0.1")
+	}
+}
+
+func (s Filesystem) check(c checking) { checkRoot(c, s.RootDirectory) }
+
+func (s EmptyDir) check(c checking) { checkRoot(c, s.RootDirectory) }
+
+func checkRoot(c checking, folder string) {
+	if folder == "" || strings.ContainsRune(folder, 0) {
+		c.fail("rootdirectory", "must be the path of a folder, not %s", quote(folder))
+	}
+}
+
+func (h HTTP) check(c checking) {
+	if h.Net == "tcp" && !isAddress(h.Addr) {
+		c.fail("addr", "must be host:port such as 127.0.0.1:5000 or :5000, not %s", quote(h.Addr))
+	}
+	if h.Net == "unix" && (!strings.Contains(h.Addr, "/") || strings.ContainsRune(h.Addr, 0)) {
+		c.fail("addr", "must be the path of a socket, since http.net is unix, not %s", quote(h.Addr))
+	}
+	if h.Host != "" && !isOrigin(h.Host) {
+		c.fail("host", "must be a URL of scheme and host such as https://registry.example.com")
+	}
+	if !isPrefix(h.Prefix) {
+		c.fail("prefix", "must be a path that begins and ends with a slash such as /registry/, not %s", quote(h.Prefix))
+	}
+	for _, name := range slices.Sorted(maps.Keys(h.Headers)) {
+		if !headerName.MatchString(name) {
+			c.fail("headers", "%s is not the name of a header", quote(name))
+		}
+		if strings.ContainsAny(strings.Join(h.Headers[name], ""), "\r\n\x00") {
+			c.fail("headers", "a value of %s has a line break or a zero byte", quote(name))
+		}
+	}
+}
+
+// headerName is the token of RFC 9110, section 5.6.2.
+var headerName = regexp.MustCompile("^[!#$%&'*+.^_`|~0-9A-Za-z-]+$")
+
+func isAddress(addr string) bool {
+	_, port, err := net.SplitHostPort(addr)
+	if err != nil {
+		return false
+	}
+	_, err = strconv.ParseUint(port, 10, 16)
+	return err == nil
+}
+
+// isOrigin reports whether text is the scheme and host of a URL, also with a slash behind them.
+func isOrigin(text string) bool {
+	u, err := url.Parse(text)
+	if err != nil || u.Hostname() == "" || u.Scheme != "http" && u.Scheme != "https" {
+		return false
+	}
+	u.Path = strings.TrimSuffix(u.Path, "/")
+	return *u == url.URL{Scheme: u.Scheme, Host: u.Host}
+}
+
+var prefixPath = regexp.MustCompile(`^/([A-Za-z0-9._~-]+/)*$`)
+
+func isPrefix(path string) bool {
+	return prefixPath.MatchString(path) && !strings.Contains(path, "/./") && !strings.Contains(path, "/../")
+}
+
+func (u URLs) check(c checking) {
+	checkPatterns(c, "allow", u.Allow)
+	checkPatterns(c, "deny", u.Deny)
+}
+
+func checkPatterns(c checking, key string, patterns []string) {
+	for i, pattern := range patterns {
+		if _, err := regexp.Compile(pattern); err != nil {
+			c.fail(key+"["+strconv.Itoa(i)+"]", "must be a regular expression, not %s", quote(pattern))
+		}
+	}
+}
+
+func (x Indexes) check(c checking) {
+	if x.Platforms == "list" && len(x.PlatformList) == 0 {
+		c.fail("platformlist", "must name a platform, since validation.manifests.indexes.platforms is list")
+	}
+}
+
+func (p Platform) check(c checking) {
+	if p.Architecture == "" {
+		c.fail("architecture", "must be given")
+	}
+	if p.OS == "" {
+		c.fail("os", "must be given")
+	}
+}

@@ -1,0 +1,251 @@
+// Package configuration reads Berth's one YAML file, in the key names of CNCF distribution, and the REGISTRY_*
+// variables over it, strictly: whatever it does not know is an error that says where it stands and what is nearest.
+//
+// The structs below are the single source: decoding, variables, `berth config show`, docs/configuration.md and
+// config.example.yml all walk them by reflection. A field is described by its doc comment, which is printed to users,
+// and by its tags:
+//
+//	yaml     the key
+//	default  the value when it is absent, written as in the file
+//	enum     the values allowed, separated by "|", compared without regard to case
+//	min      the least number, size or duration; without it the least is 0
+//	choice   the key is one of the alternatives of its section (such as the storage drivers), of which one may be
+//	         present; "required" if one must be
+//	example  what config.example.yml shows for a key without a default
+//
+// A section that needs more than tags can express has a method check. A key that is known from elsewhere but not
+// implemented has a row in foreign.go.
+package configuration
+
+import "time"
+
+// Config is a whole, valid configuration. It is not changed once it was returned by [Load] or [Parse].
+type Config struct {
+	// The version of this format. It must be given.
+	Version string `yaml:"version" enum:"0.1" example:"0.1"`
+	// What is logged, and how.
+	Log Log `yaml:"log"`
+	// Where content is kept.
+	Storage Storage `yaml:"storage"`
+	// Who may use the registry.
+	Auth Auth `yaml:"auth"`
+	// How the registry is reached.
+	HTTP HTTP `yaml:"http"`
+	// The list of repositories.
+	Catalog Catalog `yaml:"catalog"`
+	// The list of tags of a repository.
+	Tags Tags `yaml:"tags"`
+	// Which manifests are accepted.
+	Validation Validation `yaml:"validation"`
+	// The collection of what nothing refers to any more.
+	GC GC `yaml:"gc"`
+
+	sources map[string]string // by full key; what is absent has its default
+}
+
+// Log is the section log.
+type Log struct {
+	// The least severe level that is logged.
+	Level string `yaml:"level" default:"info" enum:"error|warn|info|debug"`
+	// The form of a log line.
+	Formatter string `yaml:"formatter" default:"text" enum:"text|json|logstash"`
+	// Fields added to every log line.
+	Fields map[string]string `yaml:"fields" example:"{service: registry}"`
+	// Names the place in the source that wrote a line.
+	ReportCaller bool `yaml:"reportcaller" default:"false"`
+	// One line for every request, on standard output.
+	AccessLog AccessLog `yaml:"accesslog"`
+}
+
+// AccessLog is the section log.accesslog.
+type AccessLog struct {
+	// Turns the access log off.
+	Disabled bool `yaml:"disabled" default:"false"`
+}
+
+// Storage is the section storage. Exactly one of its drivers is not nil.
+type Storage struct {
+	// Keeps content in a folder.
+	Filesystem *Filesystem `yaml:"filesystem" choice:"required"`
+	// Keeps content in memory, until the process ends.
+	InMemory *InMemory `yaml:"inmemory" choice:"required"`
+	// Keeps content in a folder that is emptied at every start, without waiting for the disk.
+	EmptyDir *EmptyDir `yaml:"emptydir" choice:"required"`
+	// Deleting through the API.
+	Delete Delete `yaml:"delete"`
+	// What the registry keeps in memory of the storage.
+	Cache Cache `yaml:"cache"`
+	// Chores, and the switch that stops writing.
+	Maintenance Maintenance `yaml:"maintenance"`
+}
+
+// Driver returns the key of the driver that is configured, such as "filesystem".
+func (s Storage) Driver() string {
+	switch {
+	case s.Filesystem != nil:
+		return "filesystem"
+	case s.InMemory != nil:
+		return "inmemory"
+	case s.EmptyDir != nil:
+		return "emptydir"
+	}
+	return ""
+}
+
+// Filesystem is the section storage.filesystem.
+type Filesystem struct {
+	// The folder.
+	RootDirectory string `yaml:"rootdirectory" default:"/var/lib/registry"`
+	// Lets several processes serve the same folder, such as a ReadWriteMany volume. Without it, the folder is locked.
+	Shared bool `yaml:"shared" default:"false"`
+	// How long a start waits for the process before it to release the folder.
+	LockWait time.Duration `yaml:"lockwait" default:"30s"`
+}
+
+// InMemory is the section storage.inmemory, which has no keys.
+type InMemory struct{}
+
+// EmptyDir is the section storage.emptydir.
+type EmptyDir struct {
+	// The folder. One that holds anything that Berth did not put there is refused, not emptied.
+	RootDirectory string `yaml:"rootdirectory" default:"/var/lib/registry"`
+	// The most bytes kept; 0 means as many as fit.
+	SizeLimit Size `yaml:"sizelimit" default:"0"`
+}
+
+// Delete is the section storage.delete.
+type Delete struct {
+	// Allows manifests, tags and blobs to be deleted.
+	Enabled bool `yaml:"enabled" default:"false"`
+}
+
+// Cache is the section storage.cache.
+type Cache struct {
+	// The memory for records (tags, manifests, links); 0 means none.
+	Size Size `yaml:"size" default:"64MiB"`
+}
+
+// Maintenance is the section storage.maintenance.
+type Maintenance struct {
+	// The removal of uploads that were begun and never finished.
+	UploadPurging UploadPurging `yaml:"uploadpurging"`
+	// The registry as something to pull from only.
+	ReadOnly ReadOnly `yaml:"readonly"`
+}
+
+// UploadPurging is the section storage.maintenance.uploadpurging.
+type UploadPurging struct {
+	// Removes abandoned uploads.
+	Enabled bool `yaml:"enabled" default:"true"`
+	// How long an upload must have been idle.
+	Age time.Duration `yaml:"age" default:"168h" min:"1s"`
+	// The time between two searches.
+	Interval time.Duration `yaml:"interval" default:"24h" min:"1s"`
+	// Logs what would be removed, and removes nothing.
+	DryRun bool `yaml:"dryrun" default:"false"`
+}
+
+// ReadOnly is the section storage.maintenance.readonly.
+type ReadOnly struct {
+	// Refuses every request that would change something.
+	Enabled bool `yaml:"enabled" default:"false"`
+}
+
+// Auth is the section auth.
+type Auth struct {
+	// Lets everybody do everything. It is written as `auth: none`; not nil when it is.
+	None *NoAuth `yaml:"none" choice:"optional"`
+}
+
+// NoAuth is the section auth.none, which has no keys.
+type NoAuth struct{}
+
+// HTTP is the section http.
+type HTTP struct {
+	// The address to listen on: host:port, or the path of a socket when `net` is unix. `:5000` is every address of the
+	// machine.
+	Addr string `yaml:"addr" default:"127.0.0.1:5000"`
+	// The kind of address.
+	Net string `yaml:"net" default:"tcp" enum:"tcp|unix"`
+	// The URL at which clients reach the registry, for the URLs in its answers. Without it they follow the request and
+	// the headers of proxies.
+	Host string `yaml:"host" example:"https://registry.example.com"`
+	// A path in front of `/v2/`, beginning and ending with a slash.
+	Prefix string `yaml:"prefix" default:"/"`
+	// The key that protects the ids of uploads. Without it one is made and kept in the storage, shared by all replicas.
+	Secret Secret `yaml:"secret" example:"a-long-random-text"`
+	// Answers with URLs that have no scheme and host.
+	RelativeURLs bool `yaml:"relativeurls" default:"false"`
+	// How long running requests may go on once the process was told to stop.
+	DrainTimeout time.Duration `yaml:"draintimeout" default:"30s"`
+	// Headers added to every answer.
+	Headers map[string][]string `yaml:"headers" example:"{X-Content-Type-Options: [nosniff]}"`
+	// How long a client may take to send the header of a request.
+	ReadHeaderTimeout time.Duration `yaml:"readheadertimeout" default:"10s" min:"1s"`
+	// How long a connection may stay open between requests.
+	IdleTimeout time.Duration `yaml:"idletimeout" default:"120s" min:"1s"`
+	// How long a request may go on without a byte moving. There is no limit to a request as a whole.
+	ProgressTimeout time.Duration `yaml:"progresstimeout" default:"60s" min:"1s"`
+	// The size of the header of a request.
+	MaxHeaderBytes Size `yaml:"maxheaderbytes" default:"64KiB" min:"4KiB"`
+}
+
+// Catalog is the section catalog.
+type Catalog struct {
+	// The most repositories in one answer.
+	MaxEntries int `yaml:"maxentries" default:"1000" min:"1"`
+}
+
+// Tags is the section tags.
+type Tags struct {
+	// The most tags in one answer.
+	MaxTags int `yaml:"maxtags" default:"1000" min:"1"`
+}
+
+// Validation is the section validation.
+type Validation struct {
+	// Accepts manifests whatever URLs and platforms they name.
+	Disabled bool `yaml:"disabled" default:"false"`
+	// The rules.
+	Manifests Manifests `yaml:"manifests"`
+}
+
+// Manifests is the section validation.manifests.
+type Manifests struct {
+	// The size of the largest manifest accepted.
+	MaxSize Size `yaml:"maxsize" default:"4MiB" min:"4KiB"`
+	// The URLs that layers may name as a source of their own. Without `allow` and `deny` none may.
+	URLs URLs `yaml:"urls"`
+	// What an index must name that exists.
+	Indexes Indexes `yaml:"indexes"`
+}
+
+// URLs is the section validation.manifests.urls.
+type URLs struct {
+	// Regular expressions, one of which a URL must match.
+	Allow []string `yaml:"allow" example:"['^https?://([^/]+\\.)*example\\.com/']"`
+	// Regular expressions, none of which a URL may match.
+	Deny []string `yaml:"deny" example:"['^https?://bad\\.example\\.com/']"`
+}
+
+// Indexes is the section validation.manifests.indexes.
+type Indexes struct {
+	// Which manifests named by an index must exist when it is pushed: all, none, or those of the platforms in a list.
+	Platforms string `yaml:"platforms" default:"all" enum:"all|none|list"`
+	// The platforms, when `platforms` is list.
+	PlatformList []Platform `yaml:"platformlist" example:"[{architecture: amd64, os: linux}]"`
+}
+
+// Platform is an element of validation.manifests.indexes.platformlist.
+type Platform struct {
+	// As in an index, such as amd64.
+	Architecture string `yaml:"architecture"`
+	// As in an index, such as linux.
+	OS string `yaml:"os"`
+}
+
+// GC is the section gc.
+type GC struct {
+	// How long anything is kept after it was last relied on. No request may last longer than half of it.
+	Grace time.Duration `yaml:"grace" default:"24h" min:"1s"`
+}

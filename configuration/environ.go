@@ -1,0 +1,352 @@
+package configuration
+
+import (
+	"cmp"
+	"fmt"
+	"reflect"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"unicode/utf8"
+)
+
+const (
+	variablePrefix  = "REGISTRY_"
+	pathVariable    = "REGISTRY_CONFIGURATION_PATH"
+	versionVariable = "REGISTRY_VERSION" // many images set it to a release; the version of the file is the file's
+)
+
+// An environment writes REGISTRY_* variables into the tree of a file, by the types of the keys they name.
+type environment struct {
+	*report
+	root *tree
+	read func(file string) ([]byte, error)
+}
+
+// A setting is one variable.
+type setting struct{ name, value string }
+
+// apply takes the variables in the order of their names, so that a section comes before what is in it. Of two with the
+// same name the last counts.
+func (e *environment) apply(environ []string) {
+	byName := map[string]string{}
+	var names []string
+	for _, variable := range environ {
+		name, value, _ := strings.Cut(variable, "=")
+		if strings.HasPrefix(name, variablePrefix) && name != pathVariable && name != versionVariable {
+			byName[name] = value
+			names = append(names, name)
+		}
+	}
+	slices.SortFunc(names, func(a, b string) int { return cmp.Or(cmp.Compare(padded(a), padded(b)), cmp.Compare(a, b)) })
+	for _, name := range slices.Compact(names) {
+		e.set(setting{name, byName[name]})
+	}
+}
+
+var number = regexp.MustCompile(`_[0-9]{1,9}(_|$)`)
+
+// padded makes the indices in a name compare as numbers.
+func padded(name string) string {
+	return number.ReplaceAllStringFunc(name, func(index string) string {
+		tail := index[len(strings.TrimRight(index, "_")):]
+		return fmt.Sprintf("_%09s", strings.Trim(index, "_")) + tail
+	})
+}
+
+// kubernetes matches the variables that Kubernetes and Docker links make for a service called registry, or registry-x.
+var kubernetes = regexp.MustCompile(
+	`^REGISTRY_(.+_)?(SERVICE_HOST|SERVICE_PORT(_.+)?|PORT_[0-9]+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)$`)
+
+func (s setting) isKubernetes() bool {
+	return kubernetes.MatchString(s.name) || strings.HasSuffix(s.name, "_PORT") && strings.Contains(s.value, "://")
+}
+
+func (e *environment) set(s setting) {
+	if !utf8.ValidString(s.name + s.value) {
+		e.fail(strings.ToValidUTF8(s.name, "?"), "", "is not UTF-8")
+		return
+	}
+	config := reflect.TypeFor[Config]()
+	rest := keyName(s.name)
+	if path, leaf, ok := resolve(config, rest); ok {
+		e.write(path, s, e.literal(s, leaf))
+		return
+	}
+	if stem, ok := strings.CutSuffix(rest, "_FILE"); ok {
+		if path, leaf, ok := resolve(config, stem); ok && leaf == reflect.TypeFor[Secret]() {
+			e.write(path, s, e.secretFile(s, path))
+			return
+		}
+	}
+	if s.isKubernetes() {
+		return
+	}
+	if path := foreignPath(rest); path != nil {
+		e.write(path, s, e.document(s))
+		return
+	}
+	e.warn(quoteName(s.name), "", "unknown variable; the nearest is %s", nearest(s.name, variables()))
+}
+
+// write puts a value where its variable says, unless it could not be read.
+func (e *environment) write(path []string, s setting, value *tree) {
+	if value != nil {
+		e.put(e.root, reflect.TypeFor[Config](), path, "", s, value)
+	}
+}
+
+// keyName returns a variable's name without its prefix, and with the names of keys for those of fields.
+func keyName(name string) string {
+	rest := strings.TrimPrefix(name, variablePrefix)
+	for _, f := range fieldNames {
+		if tail, ok := cutName(rest, spelled(f.field)); ok {
+			return strings.TrimSuffix(spelled(f.key)+"_"+tail, "_")
+		}
+	}
+	return rest
+}
+
+func spelled(path string) string { return strings.TrimPrefix(variable(path), variablePrefix) }
+
+// cutName returns what follows name and "_" in rest, or nothing when rest is name.
+func cutName(rest, name string) (string, bool) {
+	if strings.EqualFold(rest, name) {
+		return "", true
+	}
+	if len(rest) <= len(name)+1 || rest[len(name)] != '_' || !strings.EqualFold(rest[:len(name)], name) {
+		return "", false
+	}
+	return rest[len(name)+1:], true
+}
+
+// resolve finds what a name means in t: the keys and indices on the way, and the type at its end. Since keys may have
+// underscores themselves, every key that the name could begin with is tried.
+func resolve(t reflect.Type, rest string) (path []string, leaf reflect.Type, ok bool) {
+	if rest == "" {
+		return nil, t, true
+	}
+	if section, isSection := sectionType(t); isSection {
+		for _, f := range fields(section) {
+			if tail, match := cutName(rest, f.key); match {
+				if path, leaf, ok := resolve(f.typ, tail); ok {
+					return append([]string{f.key}, path...), leaf, true
+				}
+			}
+		}
+		return nil, nil, false
+	}
+	key, tail := rest, ""
+	switch t.Kind() {
+	case reflect.Slice:
+		key, tail, _ = strings.Cut(rest, "_")
+		if _, err := strconv.ParseUint(key, 10, 16); err != nil {
+			return nil, nil, false
+		}
+	case reflect.Map:
+		// All of the rest is the key, but for the index of a list.
+		if i := strings.LastIndexByte(rest, '_'); i > 0 && t.Elem().Kind() == reflect.Slice {
+			if _, err := strconv.ParseUint(rest[i+1:], 10, 16); err == nil {
+				key, tail = rest[:i], rest[i+1:]
+			}
+		}
+		if key == strings.ToUpper(key) {
+			key = strings.ToLower(key)
+		}
+	default:
+		return nil, nil, false
+	}
+	path, leaf, ok = resolve(t.Elem(), tail)
+	return append([]string{key}, path...), leaf, ok
+}
+
+// foreignPath finds the row of foreignKeys that a name falls under, or that falls under it, and returns the keys it
+// stands for.
+func foreignPath(rest string) []string {
+	for _, f := range foreignKeys {
+		if tail, ok := cutName(rest, spelled(f.path)); ok {
+			path := strings.Split(f.path, ".")
+			if tail != "" {
+				path = append(path, strings.Split(strings.ToLower(tail), "_")...)
+			}
+			return path
+		}
+		if section, _, ok := strings.Cut(f.path, "."); ok && strings.EqualFold(rest, section) {
+			return []string{section}
+		}
+	}
+	return nil
+}
+
+// literal makes the value of a variable for a key of type t. Texts are taken as they are, so that secrets may consist of
+// digits, and begin with anything; quotes around them are taken off.
+func (e *environment) literal(s setting, t reflect.Type) *tree {
+	switch t.Kind() {
+	case reflect.Slice, reflect.Map, reflect.Pointer:
+		return e.document(s)
+	case reflect.Struct:
+		if t != reflect.TypeFor[Secret]() {
+			return e.document(s)
+		}
+	}
+	text := s.value
+	if t.Kind() != reflect.String && t != reflect.TypeFor[Secret]() {
+		text = strings.TrimSpace(text)
+	}
+	if n := len(text); n >= 2 && text[0] == text[n-1] && (text[0] == '"' || text[0] == '\'') {
+		source := func(int) string { return s.name }
+		if quoted, err := parseYAML([]byte(text), source); err == nil && quoted.kind == scalar {
+			return quoted
+		}
+	}
+	return &tree{source: s.name, kind: scalar, text: text}
+}
+
+// document reads a value as YAML. The error does not repeat what YAML says, which may quote the value.
+func (e *environment) document(s setting) *tree {
+	t, err := parseYAML([]byte(s.value), func(int) string { return s.name })
+	if err != nil {
+		e.fail(quoteName(s.name), "", "not valid YAML; write a list as [a, b], a section as {key: value}")
+		return nil
+	}
+	return t
+}
+
+func (e *environment) secretFile(s setting, path []string) *tree {
+	data, err := e.read(s.value)
+	if err != nil {
+		e.fail(s.name, strings.Join(path, "."), "read the file it names: %v", err)
+		return nil
+	}
+	text := strings.TrimSuffix(strings.TrimSuffix(string(data), "\n"), "\r")
+	if text == "" {
+		e.fail(s.name, strings.Join(path, "."), "%s is empty", quote(s.value))
+		return nil
+	}
+	return &tree{source: s.name, kind: scalar, text: text}
+}
+
+// put writes value at path below at, which is of type t (foreignType when no section has it) and has the full key done.
+func (e *environment) put(at *tree, t reflect.Type, path []string, done string, s setting, value *tree) {
+	var alternatives []string
+	if section, ok := sectionType(t); ok {
+		alternatives = choices(done, section)
+	}
+	if len(path) == 0 {
+		e.replace(at, value, alternatives, s)
+		return
+	}
+	key := path[0]
+	if t.Kind() == reflect.Slice {
+		if child := e.element(at, key, s); child != nil {
+			e.put(child, t.Elem(), path[1:], done+"["+key+"]", s, value)
+		}
+		return
+	}
+	if alternatives != nil {
+		at.named()
+	}
+	if at.kind == null {
+		at.kind = mapping
+	}
+	if at.kind != mapping || slices.Contains(alternatives, key) && !e.choose(at, key, done, alternatives, s) {
+		return
+	}
+	if t.Kind() == reflect.Map {
+		key = existingKey(at, key)
+	}
+	e.put(at.add(key, s.name), below(t, key), path[1:], join(done, key), s, value)
+}
+
+// replace gives a key its new value. The name of an alternative in place of a section (REGISTRY_STORAGE=inmemory)
+// switches to it and leaves the rest of the section as it is.
+func (e *environment) replace(at, value *tree, alternatives []string, s setting) {
+	if at.source+"_FILE" == s.name {
+		e.fail(s.name, "", "%s is set too; keep one", at.source)
+		return
+	}
+	if alternatives == nil {
+		*at = *value
+		return
+	}
+	key := value.text
+	if value.kind == scalar {
+		at.named()
+		at.kind, at.source = mapping, s.name
+		at.remove(slices.DeleteFunc(alternatives, func(other string) bool { return other == key })...)
+		at.add(key, s.name)
+	} else {
+		*at = *value
+		key = ""
+		for _, other := range alternatives {
+			if at.get(other) != nil {
+				key = other
+			}
+		}
+	}
+	at.chosen = choice{key, s.name, true}
+}
+
+// choose makes key the alternative of a section, in place of what the file has. It returns false when other variables
+// have chosen otherwise.
+func (e *environment) choose(at *tree, key, path string, alternatives []string, s setting) bool {
+	c := at.chosen
+	switch {
+	case c.key == key:
+		return true
+	case c.key != "" && c.explicit:
+		e.warn(s.name, "", "ignored, since %s chooses %s", c.variable, c.key)
+		return false
+	case c.key != "":
+		e.fail(s.name, "", "is for %s, but %s is for %s; choose one by %s", key, c.variable, c.key, variable(path))
+		return false
+	}
+	at.remove(slices.DeleteFunc(alternatives, func(other string) bool { return other == key })...)
+	at.chosen = choice{key, s.name, false}
+	return true
+}
+
+// element returns the element of a list to write to; one past the end appends.
+func (e *environment) element(at *tree, index string, s setting) *tree {
+	if at.kind == null {
+		at.kind = list
+	}
+	i, _ := strconv.Atoi(index)
+	switch {
+	case at.kind != list:
+		return nil
+	case i > len(at.items):
+		e.fail(s.name, "", "the list has %d elements, so the next index is %d, not %d", len(at.items), len(at.items), i)
+		return nil
+	case i == len(at.items):
+		at.items = append(at.items, &tree{source: s.name})
+	}
+	return at.items[i]
+}
+
+// existingKey returns the key of a map that equals key without regard to case, or key.
+func existingKey(at *tree, key string) string {
+	for _, e := range at.entries {
+		if strings.EqualFold(e.key, key) {
+			return e.key
+		}
+	}
+	return key
+}
+
+// variables returns the name of every variable that may be set.
+func variables() []string {
+	var names []string
+	for _, path := range known() {
+		names = append(names, variable(path))
+	}
+	return names
+}
+
+func quoteName(name string) string {
+	if plainKey.MatchString(name) {
+		return name
+	}
+	return quote(name)
+}

@@ -1,0 +1,190 @@
+package configuration
+
+import (
+	"reflect"
+	"slices"
+	"strings"
+)
+
+// A verdict says what becomes of a key that is known from another registry and not implemented here.
+type verdict uint8
+
+const (
+	accepted verdict = iota // it asks for what is so anyhow
+	ignored                 // leaving it out harms nobody: one warning
+	refused                 // it restricts access or changes what the server is: an error
+)
+
+// A foreignKey is a row for a key, and all below it, of CNCF distribution (2 and 3) or of the OpenShift registry.
+//
+// A value that asks for nothing (none, empty, 0 or false) is accepted in silence whatever the verdict; so is, instead
+// of these, the value in unless. choice marks an alternative of its section, which asks for something by being there.
+type foreignKey struct {
+	path    string
+	verdict verdict
+	choice  bool
+	unless  string
+	why     string
+}
+
+// Parts of reasons: notYet begins that of a key that a later version may have, and says what would go wrong without it.
+const (
+	notYet    = "not implemented in this version: "
+	openToAll = "without it everybody could do everything"
+)
+
+var foreignKeys = []foreignKey{
+	{path: "log.hooks", verdict: ignored, why: "Berth sends no mail about its log"},
+
+	{path: "storage.s3", verdict: refused, choice: true, why: notYet + "S3 storage"},
+	{path: "storage.s3aws", verdict: refused, choice: true, why: notYet + "S3 storage"},
+	{path: "storage.gcs", verdict: refused, choice: true, why: notYet + "Google Cloud Storage"},
+	{path: "storage.azure", verdict: refused, choice: true, why: notYet + "Azure storage"},
+	{path: "storage.oss", verdict: refused, choice: true, why: "there is no OSS storage"},
+	{path: "storage.swift", verdict: refused, choice: true, why: "there is no Swift storage"},
+	{path: "storage.filesystem.maxthreads", verdict: ignored, why: "Berth needs no limit on its threads"},
+	{path: "storage.cache.blobdescriptor", verdict: ignored, unless: "inmemory",
+		why: "records are kept in memory; see storage.cache.size"},
+	{path: "storage.cache.layerinfo", verdict: ignored, unless: "inmemory", why: "records are kept in memory"},
+	{path: "storage.cache.blobdescriptorsize", verdict: accepted, why: "storage.cache.size is the bound, in bytes"},
+	{path: "storage.redirect", verdict: accepted, why: "no driver of this version redirects"},
+	{path: "storage.tag", verdict: ignored, why: "no request searches all tags"},
+
+	{path: "auth.htpasswd", verdict: refused, choice: true, why: notYet + openToAll},
+	{path: "auth.token", verdict: refused, choice: true, why: notYet + openToAll},
+	{path: "auth.openshift", verdict: refused, choice: true, why: notYet + openToAll},
+	{path: "auth.silly", verdict: refused, choice: true, why: "it lets everybody in; write auth: none if that is meant"},
+
+	{path: "http.tls", verdict: refused, why: notYet + "without it passwords and content would travel in the clear"},
+	{path: "http.http2", verdict: accepted, why: "HTTP/2 comes with TLS only"},
+	{path: "http.h2c", verdict: ignored, why: "clients use HTTP/1.1"},
+	{path: "http.debug", verdict: ignored, why: "there is no debug listener in this version"},
+
+	{path: "validation.enabled", verdict: ignored, unless: "true", why: "write validation.disabled to turn it off"},
+	{path: "policy", verdict: refused, why: notYet + "without it any class of content would be accepted"},
+	{path: "proxy", verdict: refused, why: notYet + "without it the server would be no mirror but an empty registry"},
+	{path: "notifications.events", verdict: ignored, why: "there are no notifications in this version"},
+	{path: "notifications.endpoints", verdict: refused, why: notYet + "its endpoints would wait for events in vain"},
+	{path: "redis", verdict: ignored, why: "Berth needs no Redis, also with several replicas"},
+
+	{path: "health.storagedriver", verdict: ignored, why: "/readyz checks the storage whenever it is asked"},
+	{path: "health.file", verdict: refused, why: notYet + "the file would not take the server out of service"},
+	{path: "health.http", verdict: refused, why: notYet + "a failing check would change nothing"},
+	{path: "health.tcp", verdict: refused, why: notYet + "a failing check would change nothing"},
+
+	{path: "middleware.storage", verdict: ignored, why: "content is served directly, without redirects"},
+	{path: "middleware.registry", verdict: refused, why: "what it does to requests is not known here"},
+	{path: "middleware.repository", verdict: refused, why: "what it does to requests is not known here"},
+
+	{path: "openshift.version", verdict: accepted, why: "of that section only"},
+	{path: "openshift.kubeconfig", verdict: ignored, why: "Berth asks no Kubernetes API"},
+	{path: "openshift.server", verdict: ignored, why: "see http.host"},
+	{path: "openshift.cache", verdict: ignored, why: "see storage.cache.size"},
+	{path: "openshift.metrics", verdict: ignored, why: "there are no metrics in this version"},
+	{path: "openshift.auth", verdict: refused, why: notYet + openToAll},
+	{path: "openshift.audit", verdict: refused, why: notYet + "without it there is no record of who did what"},
+	{path: "openshift.requests", verdict: refused, why: notYet + "without it requests are not limited"},
+	{path: "openshift.quota", verdict: refused, why: notYet + "without it there are no quotas"},
+	{path: "openshift.pullthrough", verdict: refused, why: notYet + "without it nothing is fetched from elsewhere"},
+	{path: "openshift.compatibility.acceptschema2", verdict: refused, unless: "true",
+		why: "Docker schema 2 is always accepted"},
+}
+
+// fieldNames are the parts of keys that have another name in variables: distribution goes by its Go fields there.
+// Among them is the old name of log.level.
+var fieldNames = []struct{ field, key string }{
+	{"notifications.eventconfig", "notifications.events"},
+	{"health.filecheckers", "health.file"},
+	{"health.httpcheckers", "health.http"},
+	{"health.tcpcheckers", "health.tcp"},
+	{"redis.options", "redis"},
+	{"loglevel", "log.level"},
+}
+
+// choices returns the keys that are alternatives of a section, also those that are not implemented.
+func choices(path string, section reflect.Type) []string {
+	var all []string
+	for _, f := range fields(section) {
+		if f.choice != "" {
+			all = append(all, f.key)
+		}
+	}
+	for _, f := range foreignKeys {
+		if key, ok := strings.CutPrefix(f.path, path+"."); ok && f.choice {
+			all = append(all, key)
+		}
+	}
+	return all
+}
+
+// foreign judges a key that no section has.
+func (d *decoder) foreign(t *tree, path string) {
+	i := slices.IndexFunc(foreignKeys, func(f foreignKey) bool { return f.path == path })
+	if i < 0 {
+		d.foreignSection(t, path)
+		return
+	}
+	f := foreignKeys[i]
+	asking := f.asks(t)
+	if asking == nil {
+		return
+	}
+	switch f.verdict {
+	case ignored:
+		d.warn(asking.source, path, "ignored: %s", f.why)
+	case refused:
+		d.fail(asking.source, path, "%s", f.why)
+	}
+}
+
+// foreignSection judges a key that has no row of its own: either rows lie below it, or it is unknown.
+func (d *decoder) foreignSection(t *tree, path string) {
+	rowsBelow := slices.ContainsFunc(foreignKeys, func(f foreignKey) bool { return strings.HasPrefix(f.path, path+".") })
+	switch {
+	case !rowsBelow && !d.full():
+		d.fail(t.source, path, "unknown key; the nearest is %s", nearest(withoutIndices(path), known()))
+	case t.kind == mapping:
+		for _, e := range t.entries {
+			d.foreign(e.value, join(path, e.key))
+		}
+	case t.kind != null:
+		d.fail(t.source, path, "must be a section such as {key: value}, not %v", t)
+	}
+}
+
+// asks returns the first value in t that asks for something, or nil.
+func (f foreignKey) asks(t *tree) *tree {
+	if f.choice {
+		return t
+	}
+	for _, e := range t.entries {
+		if asking := f.asks(e.value); asking != nil {
+			return asking
+		}
+	}
+	switch {
+	case t.kind == list && len(t.items) > 0:
+		return t
+	case t.kind != scalar:
+		return nil
+	case f.unless != "" && !strings.EqualFold(t.text, f.unless):
+		return t
+	case f.unless == "" && !slices.Contains([]string{"", "0", "false", "no", "off"}, strings.ToLower(t.text)):
+		return t
+	}
+	return nil
+}
+
+// withoutIndices writes the elements of lists in a full key as known does.
+func withoutIndices(path string) string {
+	var out strings.Builder
+	inside := false
+	for _, r := range path {
+		inside = inside && r != ']'
+		if !inside {
+			out.WriteRune(r)
+		}
+		inside = inside || r == '['
+	}
+	return out.String()
+}

@@ -1,0 +1,168 @@
+package configuration
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+
+	"gopkg.in/yaml.v3"
+)
+
+// maxNodes bounds what a document may grow to through its aliases, and with it the work of every walk.
+const maxNodes = 100_000
+
+type kind uint8
+
+const (
+	null kind = iota
+	scalar
+	list
+	mapping
+)
+
+// A tree is a YAML value that knows where it was written: "config.yml:12", or the name of a variable. Unlike yaml.Node
+// it has no aliases, and its scalars have no types: what a text means is decided by the field it is for.
+type tree struct {
+	source  string
+	kind    kind
+	text    string  // of a scalar
+	items   []*tree // of a list
+	entries []entry // of a mapping, as written: a key may occur twice
+
+	chosen choice // of a section with alternatives
+}
+
+// A choice is what variables have made of a section with alternatives.
+type choice struct {
+	key      string // empty when no variable chose
+	variable string
+	explicit bool // by the section's own variable, not by one for a key below the alternative
+}
+
+type entry struct {
+	key   string
+	value *tree
+}
+
+// parseYAML reads one document. source makes the source of a value from its line.
+func parseYAML(data []byte, source func(line int) string) (*tree, error) {
+	dec := yaml.NewDecoder(bytes.NewReader(data))
+	var doc, next yaml.Node
+	err := dec.Decode(&doc)
+	if errors.Is(err, io.EOF) {
+		return &tree{source: source(1)}, nil
+	}
+	if err != nil {
+		return nil, syntaxError(err, source)
+	}
+	if err := dec.Decode(&next); err == nil {
+		return nil, &Error{Source: source(next.Line), Text: "a second document begins here; only one is read"}
+	} else if !errors.Is(err, io.EOF) {
+		return nil, syntaxError(err, source)
+	}
+	c := converter{source: source, left: maxNodes}
+	t := c.tree(doc.Content[0], doc.Content[0].Line)
+	if c.left < 0 {
+		return nil, &Error{Source: source(1), Text: "too large, or an alias that contains itself"}
+	}
+	return t, nil
+}
+
+// syntaxError puts the line, which yaml reports within its text, where all other errors have it.
+func syntaxError(err error, source func(line int) string) error {
+	text := strings.TrimPrefix(err.Error(), "yaml: ")
+	var line int
+	if _, scanErr := fmt.Sscanf(text, "line %d:", &line); scanErr == nil {
+		_, text, _ = strings.Cut(text, ": ")
+	}
+	return &Error{Source: source(max(line, 1)), Text: "not valid YAML: " + strings.ReplaceAll(text, "\n", " ")}
+}
+
+type converter struct {
+	source func(line int) string
+	left   int // how many more nodes may be made
+}
+
+// tree converts n. The line is that of the key in front of n, since a value may begin on a later one.
+func (c *converter) tree(n *yaml.Node, line int) *tree {
+	t := &tree{source: c.source(line)}
+	if c.left--; c.left < 0 {
+		return t
+	}
+	switch n.Kind {
+	case yaml.AliasNode:
+		return c.tree(n.Alias, line)
+	case yaml.SequenceNode:
+		t.kind = list
+		for _, item := range n.Content {
+			t.items = append(t.items, c.tree(item, item.Line))
+		}
+	case yaml.MappingNode:
+		t.kind = mapping
+		for i := 0; i+1 < len(n.Content); i += 2 {
+			key := n.Content[i]
+			t.entries = append(t.entries, entry{key.Value, c.tree(n.Content[i+1], key.Line)})
+		}
+	case yaml.ScalarNode:
+		if n.ShortTag() != "!!null" {
+			t.kind, t.text = scalar, n.Value
+		}
+	}
+	return t
+}
+
+// get returns the value of a key, or nil.
+func (t *tree) get(key string) *tree {
+	for _, e := range t.entries {
+		if e.key == key {
+			return e.value
+		}
+	}
+	return nil
+}
+
+// add returns the value of a key, which is made null when there is none.
+func (t *tree) add(key, source string) *tree {
+	if found := t.get(key); found != nil {
+		return found
+	}
+	value := &tree{source: source}
+	t.entries = append(t.entries, entry{key, value})
+	return value
+}
+
+func (t *tree) remove(keys ...string) {
+	t.entries = slices.DeleteFunc(t.entries, func(e entry) bool { return slices.Contains(keys, e.key) })
+}
+
+// named turns a section that is written as the name of one of its alternatives into one that has that key.
+func (t *tree) named() {
+	if t.kind == scalar {
+		*t = tree{source: t.source, kind: mapping, entries: []entry{{t.text, &tree{source: t.source}}}}
+	}
+}
+
+// String describes a value for an error.
+func (t *tree) String() string {
+	switch t.kind {
+	case list:
+		return "a list"
+	case mapping:
+		return "a section"
+	case null:
+		return "nothing"
+	}
+	return quote(t.text)
+}
+
+// quote shows a text on one line, cut when it is long.
+func quote(text string) string {
+	const most = 60
+	if runes := []rune(text); len(runes) > most {
+		text = string(runes[:most]) + "…"
+	}
+	return fmt.Sprintf("%q", text)
+}

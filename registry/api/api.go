@@ -1,0 +1,260 @@
+// Package api is the OCI distribution API over HTTP: it parses each request once into typed values, finds its route in
+// one table, authenticates, authorizes and admits it in one place, and lets a handler make one call of the domain.
+package api
+
+import (
+	"errors"
+	"io"
+	"net/http"
+	"slices"
+	"strings"
+
+	"github.com/sirupsen/logrus"
+
+	"berth/auth"
+	"berth/registry"
+	"berth/registry/observe"
+)
+
+// Options: nil means defaults.
+type Options struct {
+	// Host is the scheme and host of URLs, as in https://registry.example.org; "" takes them from each request.
+	Host string
+	// Prefix stands before /v2/ in paths, as in "/registry"; "" for none.
+	Prefix string
+	// RelativeURLs leaves scheme and host out of URLs.
+	RelativeURLs bool
+	// Headers go with every response. Those of CORS decide who may ask from a browser.
+	Headers http.Header
+	// DeleteEnabled allows manifests, tags and blobs to be deleted.
+	DeleteEnabled bool
+	// MaxManifest is the size of the largest manifest, in bytes. 0: 4 MiB.
+	MaxManifest int64
+	// MaxTags bounds a page of tags when a client asks for pages. 0: 1,000.
+	MaxTags int
+	// MaxCatalog bounds a page of the catalog. 0: 1,000.
+	MaxCatalog int
+	// ChunkMinLength is the smallest chunk that clients are asked to send, in bytes. 0: they are not asked.
+	ChunkMinLength int64
+	// Challenge makes the WWW-Authenticate header for a client that lacks the accesses. Nil: there is none.
+	Challenge func(r *http.Request, want []auth.Access) string
+	// Admit is asked before a request is served; release ends it. An error, such as [Busy], turns it away.
+	Admit func(*http.Request) (release func(), err error)
+	// Log gets the requests that failed through no fault of the client. Nil: they are not logged.
+	Log logrus.FieldLogger
+}
+
+// API is the http.Handler of the OCI distribution API.
+type API struct {
+	registry      *registry.Registry
+	authenticator auth.Authenticator
+	authorizer    auth.Authorizer
+	o             Options
+	urls          urls
+	cors          cors
+	log           logrus.FieldLogger
+}
+
+// New makes the API of a registry.
+func New(reg *registry.Registry, authenticator auth.Authenticator, authorizer auth.Authorizer, o *Options) (*API, error) {
+	a := &API{registry: reg, authenticator: authenticator, authorizer: authorizer}
+	if o != nil {
+		a.o = *o
+	}
+	for limit, fallback := range map[*int]int{&a.o.MaxTags: 1000, &a.o.MaxCatalog: 1000} {
+		if *limit <= 0 {
+			*limit = fallback
+		}
+	}
+	if a.o.MaxManifest <= 0 {
+		a.o.MaxManifest = 4 << 20
+	}
+	if a.log = a.o.Log; a.log == nil {
+		discard := logrus.New()
+		discard.Out = io.Discard
+		a.log = discard
+	}
+	a.cors = newCORS(a.o.Headers)
+	var err error
+	a.urls, err = newURLs(a.o.Host, a.o.Prefix, a.o.RelativeURLs)
+	return a, err
+}
+
+// A call is a request on its way through its handler.
+type call struct {
+	*request
+	w       *observe.Exchange
+	r       *http.Request
+	subject auth.Subject
+}
+
+func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	x := observe.Of(w, r)
+	h := x.Header()
+	h["Docker-Distribution-Api-Version"] = []string{"registry/2.0"}
+	h["X-Content-Type-Options"] = []string{"nosniff"}
+	a.cors.set(h, r)
+	if err := a.serve(x, r); err != nil {
+		a.writeError(x, r, err)
+	}
+}
+
+// serve is the way of every request: parse, authenticate, authorize, admit, serve.
+func (a *API) serve(w *observe.Exchange, r *http.Request) error {
+	path, ok := strings.CutPrefix(r.URL.EscapedPath(), a.urls.prefix)
+	if !ok {
+		return errNoRoute
+	}
+	q, err := parse(r.Method, path, r.URL.RawQuery)
+	if err != nil {
+		return err
+	}
+	if r.Method == http.MethodOptions {
+		return a.options(w, r, q)
+	}
+	row, ok := find(r.Method, q.kind)
+	if !ok {
+		return a.notAllowed(q.kind, "the method "+r.Method+" is not for this path")
+	}
+	c := &call{request: q, w: w, r: r}
+	if err := a.authorize(c, row.access(q)); err != nil {
+		return err
+	}
+	if row.deletes && !a.o.DeleteEnabled {
+		return a.notAllowed(q.kind, "deleting is disabled in this registry (storage.delete.enabled)")
+	}
+	if a.o.Admit != nil {
+		release, err := a.o.Admit(r)
+		if err != nil {
+			return err
+		}
+		defer release()
+	}
+	return row.handle(a, c)
+}
+
+// authorize finds out who sent c and whether they may do all of want.
+func (a *API) authorize(c *call, want []auth.Access) (err error) {
+	if c.subject, err = a.authenticator.Authenticate(c.r); err != nil {
+		if ctxErr := c.r.Context().Err(); ctxErr != nil {
+			return ctxErr
+		}
+		return a.unauthorized(c.r, want, err)
+	}
+	c.w.Subject = c.subject.Name
+	if err := a.authorizer.Authorize(c.r.Context(), c.subject, want...); err != nil {
+		return a.explainDenied(c, want, err)
+	}
+	return nil
+}
+
+// may reports whether who sent c may also do this.
+func (a *API) may(c *call, want auth.Access) (bool, error) {
+	err := a.authorizer.Authorize(c.r.Context(), c.subject, want)
+	if errors.Is(err, auth.ErrDenied) || errors.Is(err, auth.ErrReadOnly) {
+		return false, nil
+	}
+	return err == nil, err
+}
+
+func (a *API) notAllowed(k kind, message string) error {
+	return &problem{status: http.StatusMethodNotAllowed, code: "UNSUPPORTED", message: message,
+		header: [2]string{"Allow", allow(k, a.o.DeleteEnabled)}}
+}
+
+// options answers OPTIONS to anybody: a browser asks before it sends credentials.
+func (a *API) options(w *observe.Exchange, r *http.Request, q *request) error {
+	w.Header().Set("Allow", allow(q.kind, a.o.DeleteEnabled))
+	if r.Header.Get("Origin") != "" && r.Header.Get("Access-Control-Request-Method") != "" {
+		w.WriteHeader(http.StatusNoContent)
+		return nil
+	}
+	w.Header().Set("Content-Length", "0")
+	w.WriteHeader(http.StatusOK)
+	return nil
+}
+
+// root answers /v2/, by which clients find out that this is a registry.
+func (a *API) root(c *call) error {
+	return writeBody(c.w, http.StatusOK, "application/json", []byte("{}"))
+}
+
+// repository returns the repository that c is for.
+func (a *API) repository(c *call) registry.Repository { return a.registry.Repository(c.name) }
+
+// body returns the body of c, with its errors marked as the client's.
+func (c *call) body() io.Reader { return clientBody{c.r.Body} }
+
+type clientBody struct{ r io.Reader }
+
+func (b clientBody) Read(p []byte) (int, error) {
+	n, err := b.r.Read(p)
+	if err != nil && err != io.EOF {
+		err = &bodyError{err}
+	}
+	return n, err
+}
+
+// cors holds the configured headers, cut down to what a browser is to see.
+type cors struct {
+	headers http.Header
+	origins []string
+}
+
+// newCORS leaves out the permission to send credentials where any origin is allowed: browsers refuse the combination,
+// and a proxy that rewrites the origin would make it a hole.
+func newCORS(headers http.Header) cors {
+	c := cors{headers: http.Header{}}
+	for name, values := range headers {
+		c.headers[http.CanonicalHeaderKey(name)] = slices.Clip(slices.Clone(values))
+	}
+	c.origins = c.headers["Access-Control-Allow-Origin"]
+	if slices.Contains(c.origins, "*") {
+		c.origins = []string{"*"}
+		c.headers["Access-Control-Allow-Origin"] = c.origins
+		delete(c.headers, "Access-Control-Allow-Credentials")
+	}
+	return c
+}
+
+// set adds the configured headers. Of several allowed origins it names the one that asks: a browser takes one only.
+func (c *cors) set(h http.Header, r *http.Request) {
+	for name, values := range c.headers {
+		h[name] = values
+	}
+	if len(c.origins) == 0 || c.origins[0] == "*" {
+		return
+	}
+	h["Vary"] = append(slices.Clip(h["Vary"]), "Origin")
+	if origin := r.Header.Get("Origin"); slices.Contains(c.origins, origin) {
+		h["Access-Control-Allow-Origin"] = []string{origin}
+	} else {
+		h["Access-Control-Allow-Origin"] = c.origins[:1]
+	}
+}
+
+// writeBody answers with a body that is at hand; for HEAD, net/http leaves it out.
+func writeBody(w *observe.Exchange, status int, contentType string, body []byte) error {
+	h := w.Header()
+	h["Content-Type"] = []string{contentType}
+	h["Content-Length"] = []string{itoa(int64(len(body)))}
+	w.WriteHeader(status)
+	send(w, body)
+	return nil
+}
+
+// send writes a part of a body. Where that fails nobody is left to be answered.
+func send(w *observe.Exchange, part []byte) {
+	if _, err := w.Write(part); err != nil {
+		panic(http.ErrAbortHandler)
+	}
+}
+
+// writeEmpty answers without a body.
+func writeEmpty(w *observe.Exchange, status int) error {
+	if status != http.StatusNoContent {
+		w.Header()["Content-Length"] = []string{"0"}
+	}
+	w.WriteHeader(status)
+	return nil
+}

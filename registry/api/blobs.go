@@ -1,0 +1,130 @@
+package api
+
+import (
+	"io"
+	"net/http"
+	"strconv"
+	"sync"
+	"syscall"
+	"time"
+
+	"berth/registry"
+)
+
+// getBlob answers GET by http.ServeContent, which gives a file to the socket without copying it.
+func (a *API) getBlob(c *call) error {
+	b, err := a.repository(c).Blob(c.r.Context(), c.digest)
+	if err != nil {
+		return err
+	}
+	if done, err := c.beginBlob(b); done || err != nil {
+		return err
+	}
+	content, err := b.Open(c.r.Context())
+	if err != nil {
+		return err
+	}
+	if _, isFile := content.(syscall.Conn); !isFile {
+		content = &watchedReader{content: content}
+	}
+	http.ServeContent(c.w, c.r, "", time.Time{}, content)
+	content.Close() // it was only read
+	if watched, ok := content.(*watchedReader); ok && watched.err != nil {
+		return watched.err
+	}
+	c.checkComplete()
+	return nil
+}
+
+// A watchedReader keeps the error that reading ended with, which http.ServeContent does not tell. It is guarded, since
+// ServeContent reads several ranges from a goroutine that may outlive it for a moment.
+type watchedReader struct {
+	mu      sync.Mutex
+	content io.ReadSeekCloser
+	err     error
+}
+
+func (w *watchedReader) Read(p []byte) (int, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.err != nil {
+		return 0, w.err
+	}
+	n, err := w.content.Read(p)
+	if err != nil && err != io.EOF {
+		w.err = err
+	}
+	return n, err
+}
+
+func (w *watchedReader) Seek(offset int64, whence int) (int64, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.content.Seek(offset, whence)
+}
+
+func (w *watchedReader) Close() error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.content.Close()
+}
+
+// headBlob answers HEAD, by which a client asks before it relies on a blob being there.
+func (a *API) headBlob(c *call) error {
+	b, err := a.repository(c).CheckBlob(c.r.Context(), c.digest)
+	if err != nil {
+		return err
+	}
+	if done, err := c.beginBlob(b); done || err != nil {
+		return err
+	}
+	http.ServeContent(c.w, c.r, "", time.Time{}, io.NewSectionReader(nil, 0, b.Size)) // for HEAD, only the size is asked for
+	return nil
+}
+
+// beginBlob sets the headers of a blob and deals with what can be answered without its bytes.
+func (c *call) beginBlob(b *registry.Blob) (done bool, err error) {
+	h := c.w.Header()
+	h["Docker-Content-Digest"] = []string{b.Digest.String()}
+	h["Etag"] = []string{etag(b.Digest)}
+	h["Cache-Control"] = []string{"max-age=31536000, immutable"}
+	if done, err := unchanged(c.w, c.r, b.Digest); done || err != nil {
+		return done, err
+	}
+	c.r.Header.Del("If-Match") // it was checked; http.ServeContent would refuse a bare digest
+	c.r.Header.Del("If-None-Match")
+	h["Content-Type"] = []string{"application/octet-stream"}
+	header := c.r.Header.Get("Range")
+	if header == "" {
+		return false, nil
+	}
+	if condition := c.r.Header.Get("If-Range"); condition != "" && condition != etag(b.Digest) {
+		c.r.Header.Del("Range")
+		return false, nil
+	}
+	switch judgeRange(header, b.Size) {
+	case rangeIgnore:
+		c.r.Header.Del("Range")
+	case rangeUnsatisfiable:
+		return false, &problem{status: http.StatusRequestedRangeNotSatisfiable, code: "SIZE_INVALID",
+			message: "the range is malformed or has nothing of the " + itoa(b.Size) + " bytes of the blob",
+			header:  [2]string{"Content-Range", "bytes */" + itoa(b.Size)}}
+	}
+	return false, nil
+}
+
+// checkComplete aborts an answer that is shorter than it was announced: it must not look whole. Either the client left,
+// or a file is shorter than when it was opened.
+func (c *call) checkComplete() {
+	announced, err := strconv.ParseInt(c.w.Header().Get("Content-Length"), 10, 64)
+	if err == nil && c.w.Written() < announced {
+		panic(http.ErrAbortHandler)
+	}
+}
+
+func (a *API) deleteBlob(c *call) error {
+	if err := a.repository(c).DeleteBlob(c.r.Context(), c.digest); err != nil {
+		return err
+	}
+	return writeEmpty(c.w, http.StatusAccepted)
+}

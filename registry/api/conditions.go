@@ -1,0 +1,124 @@
+package api
+
+import (
+	"net/http"
+	"strconv"
+	"strings"
+
+	"berth/registry"
+	"berth/registry/observe"
+)
+
+// etag is the entity tag of content with a digest: strong, since content is served byte by byte as it was pushed.
+func etag(d registry.Digest) string { return `"` + d.String() + `"` }
+
+// matches reports whether an If-Match or If-None-Match header names the digest d, quoted as HTTP has it or bare as some
+// clients send it. "*" names anything.
+func matches(header []string, d registry.Digest) bool {
+	for _, value := range header {
+		for tag := range strings.SplitSeq(value, ",") {
+			if tag = strings.TrimSpace(tag); tag == "*" || bareTag(tag) == d.String() {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+func bareTag(tag string) string {
+	return strings.Trim(strings.TrimPrefix(tag, "W/"), `"`)
+}
+
+// unchanged checks the preconditions of a GET or HEAD of content with the digest d (RFC 9110 section 13.2.2). done says
+// that it was answered.
+func unchanged(w *observe.Exchange, r *http.Request, d registry.Digest) (done bool, err error) {
+	if header := r.Header["If-Match"]; header != nil && !matches(header, d) {
+		return false, &registry.Error{Code: registry.PreconditionFailed, Message: "the content is " + d.String() + ", which If-Match does not name"}
+	}
+	if header := r.Header["If-None-Match"]; header != nil && matches(header, d) {
+		w.WriteHeader(http.StatusNotModified)
+		return true, nil
+	}
+	return false, nil
+}
+
+// maxRanges bounds the ranges of one request; one that asks for more gets the whole (RFC 9110 section 14.2 allows that).
+const maxRanges = 16
+
+// A rangeVerdict says what to do with a Range header.
+type rangeVerdict uint8
+
+const (
+	rangeServe         rangeVerdict = iota // it is well-formed, and has something to serve
+	rangeIgnore                            // serve the whole
+	rangeUnsatisfiable                     // 416
+)
+
+// judgeRange looks at a Range header before http.ServeContent does, which knows no bound and refuses other units.
+func judgeRange(header string, size int64) rangeVerdict {
+	specs, ok := strings.CutPrefix(header, "bytes=")
+	switch {
+	case !ok && strings.Contains(header, "="), size == 0:
+		return rangeIgnore
+	case !ok:
+		return rangeUnsatisfiable
+	case strings.Count(specs, ",") >= maxRanges:
+		return rangeIgnore
+	}
+	satisfiable := false
+	for spec := range strings.SplitSeq(specs, ",") {
+		if spec = strings.TrimSpace(spec); spec == "" {
+			continue
+		}
+		first, last, ok := strings.Cut(spec, "-")
+		if !ok {
+			return rangeUnsatisfiable
+		}
+		reaches, ok := reachesInto(first, last, size)
+		if !ok {
+			return rangeUnsatisfiable
+		}
+		satisfiable = satisfiable || reaches
+	}
+	if !satisfiable {
+		return rangeUnsatisfiable
+	}
+	return rangeServe
+}
+
+// reachesInto reports whether a range of bytes has any of a content's; ok is false when it is malformed.
+func reachesInto(first, last string, size int64) (reaches, ok bool) {
+	if first == "" {
+		n, err := strconv.ParseUint(last, 10, 63)
+		return n > 0, err == nil
+	}
+	start, err := strconv.ParseUint(first, 10, 63)
+	if err != nil {
+		return false, false
+	}
+	if last != "" {
+		if end, err := strconv.ParseUint(last, 10, 63); err != nil || end < start {
+			return false, false
+		}
+	}
+	return int64(start) < size, true
+}
+
+// parseContentRange reads the Content-Range of a chunk: "a-b" as the OCI specification has it, or "bytes a-b/…" as HTTP
+// has it. Without the header it returns -1, -1.
+func parseContentRange(header string) (start, end int64, err error) {
+	if header == "" {
+		return -1, -1, nil
+	}
+	spec, isHTTP := strings.CutPrefix(header, "bytes ")
+	if isHTTP {
+		spec, _, _ = strings.Cut(spec, "/")
+	}
+	first, last, ok := strings.Cut(spec, "-")
+	from, err1 := strconv.ParseUint(first, 10, 63)
+	to, err2 := strconv.ParseUint(last, 10, 63)
+	if !ok || err1 != nil || err2 != nil || to < from {
+		return 0, 0, &registry.Error{Code: registry.UploadInvalid, Message: "the Content-Range of a chunk must be <first byte>-<last byte>"}
+	}
+	return int64(from), int64(to), nil
+}

@@ -1,0 +1,97 @@
+package api
+
+import (
+	"net/http"
+	"slices"
+	"strings"
+
+	"berth/auth"
+)
+
+// A route is what the API does for a method on a kind of path, and the access that it needs.
+type route struct {
+	method  string
+	kind    kind
+	access  func(*request) []auth.Access
+	handle  func(*API, *call) error
+	deletes bool // removes content: refused unless deleting is enabled
+}
+
+// routes is the whole API, as the table of endpoints of the OCI distribution specification has it.
+var routes = [...]route{
+	{method: "GET", kind: kindRoot, access: enter, handle: (*API).root},
+	{method: "GET", kind: kindCatalog, access: list, handle: (*API).catalog},
+	{method: "GET", kind: kindTags, access: pull, handle: (*API).listTags},
+	{method: "GET", kind: kindReferrers, access: pull, handle: (*API).listReferrers},
+
+	{method: "GET", kind: kindManifest, access: pull, handle: (*API).getManifest},
+	{method: "PUT", kind: kindManifest, access: push, handle: (*API).putManifest},
+	{method: "DELETE", kind: kindManifest, access: remove, handle: (*API).deleteManifest, deletes: true},
+
+	{method: "GET", kind: kindBlob, access: pull, handle: (*API).getBlob},
+	{method: "HEAD", kind: kindBlob, access: pull, handle: (*API).headBlob},
+	{method: "DELETE", kind: kindBlob, access: remove, handle: (*API).deleteBlob, deletes: true},
+
+	{method: "POST", kind: kindUploads, access: push, handle: (*API).startUpload},
+	{method: "GET", kind: kindUpload, access: push, handle: (*API).uploadStatus},
+	{method: "PATCH", kind: kindUpload, access: push, handle: (*API).patchUpload},
+	{method: "PUT", kind: kindUpload, access: push, handle: (*API).closeUpload},
+	{method: "DELETE", kind: kindUpload, access: cancel, handle: (*API).cancelUpload},
+}
+
+// enter is the access to the registry as such, which /v2/ asks for, so that it can tell a client to log in.
+func enter(*request) []auth.Access { return []auth.Access{{Action: auth.Pull}} }
+
+func list(*request) []auth.Access { return []auth.Access{{Action: auth.List}} }
+
+func pull(q *request) []auth.Access {
+	return []auth.Access{{Action: auth.Pull, Repository: q.name.String()}}
+}
+
+func push(q *request) []auth.Access {
+	name := q.name.String()
+	return []auth.Access{{Action: auth.Pull, Repository: name}, {Action: auth.Push, Repository: name}}
+}
+
+func remove(q *request) []auth.Access {
+	return []auth.Access{{Action: auth.Delete, Repository: q.name.String()}}
+}
+
+func cancel(q *request) []auth.Access {
+	return []auth.Access{{Action: auth.Push, Repository: q.name.String()}}
+}
+
+// find returns the route of a method on a kind of path. HEAD is answered by the route of GET where it has none of its
+// own: net/http leaves out the body.
+func find(method string, k kind) (*route, bool) {
+	var get *route
+	for i := range routes {
+		r := &routes[i]
+		if r.kind != k {
+			continue
+		}
+		if r.method == method {
+			return r, true
+		}
+		if r.method == http.MethodGet {
+			get = r
+		}
+	}
+	return get, method == http.MethodHead && get != nil
+}
+
+// allow is the value of the Allow header for a kind of path.
+func allow(k kind, deletes bool) string {
+	var methods []string
+	for _, r := range routes {
+		if r.kind != k || r.deletes && !deletes {
+			continue
+		}
+		methods = append(methods, r.method)
+		if r.method == http.MethodGet {
+			methods = append(methods, http.MethodHead)
+		}
+	}
+	slices.Sort(methods)
+	return strings.Join(append(slices.Compact(methods), http.MethodOptions), ", ")
+}

@@ -1,0 +1,214 @@
+package registry
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+
+	"berth/storage"
+)
+
+// A blobRecord says where the bytes of a blob are. There is one for the whole registry, whoever pushed it first.
+type blobRecord struct {
+	nonce
+	Size     int64     `json:"size"`
+	Segments []segment `json:"segments"`
+	// Origin is a repository that held the blob: a place to look for a mount that names none, never a permission.
+	Origin string `json:"origin,omitempty"`
+}
+
+// A segment is a run of a blob's bytes: a data object.
+type segment struct {
+	Key  string `json:"key"`
+	Size int64  `json:"size"`
+}
+
+// A linkRecord says that a repository may serve a blob. Nothing else does: a digest is never a capability.
+type linkRecord struct {
+	nonce
+	Size int64 `json:"size"`
+}
+
+// A Blob is a blob of one repository.
+type Blob struct {
+	Digest     Digest
+	Size       int64 // bytes
+	repository Repository
+}
+
+// Blob finds a blob that p may serve; [BlobUnknown] when there is none.
+func (p Repository) Blob(ctx context.Context, d Digest) (*Blob, error) {
+	var link linkRecord
+	_, _, err := read(ctx, p.reads, p.linkKey(d), &link)
+	return p.blob(d, link, err)
+}
+
+// CheckBlob is [Repository.Blob] for a client that is about to rely on the answer, as by HEAD before a push: the link is
+// renewed when it needs to be.
+func (p Repository) CheckBlob(ctx context.Context, d Digest) (*Blob, error) {
+	var link linkRecord
+	_, err := p.rely(ctx, p.linkKey(d), &link)
+	if errors.Is(err, storage.ErrUnavailable) || errors.Is(err, storage.ErrNoSpace) {
+		return p.Blob(ctx, d) // a failed renewal costs a HEAD nothing: the push that relies on it renews again
+	}
+	return p.blob(d, link, err)
+}
+
+func (p Repository) blob(d Digest, link linkRecord, err error) (*Blob, error) {
+	switch {
+	case isAbsent(err):
+		return nil, newError(BlobUnknown, "the repository %s has no blob %s", p.name, d)
+	case err != nil:
+		return nil, storeError("read the link of a blob", err)
+	}
+	return &Blob{d, link.Size, p}, nil
+}
+
+// DeleteBlob removes a blob from p. Its bytes go when no repository links them any more.
+func (p Repository) DeleteBlob(ctx context.Context, d Digest) error {
+	if _, err := p.store.Stat(ctx, p.linkKey(d)); err != nil {
+		_, err = p.blob(d, linkRecord{}, err)
+		return err
+	}
+	return storeError("delete the link of a blob", p.store.Delete(ctx, p.linkKey(d), storage.Cond{}))
+}
+
+// MountBlob makes a blob of another repository one of p, without its bytes; [BlobUnknown] when that repository lacks
+// it. The caller has authorised pulling from there.
+func (p Repository) MountBlob(ctx context.Context, d Digest, from Name) (*Blob, error) {
+	source := p.Repository(from)
+	var link linkRecord
+	_, err := source.rely(ctx, source.linkKey(d), &link)
+	if b, err := source.blob(d, link, err); err != nil {
+		return b, err
+	}
+	var rec blobRecord
+	if _, err := p.rely(ctx, blobKey(d), &rec); err != nil {
+		return p.blob(d, link, err)
+	}
+	if err := p.link(ctx, d, rec.Size); err != nil {
+		return nil, err
+	}
+	return &Blob{d, rec.Size, p}, nil
+}
+
+// BlobOrigin names a repository that is likely to hold d, for a mount that names none; [BlobUnknown] when none is known.
+// The caller authorises pulling from it before mounting.
+func (p Repository) BlobOrigin(ctx context.Context, d Digest) (Name, error) {
+	var rec blobRecord
+	if _, _, err := read(ctx, p.reads, blobKey(d), &rec); err != nil && !isAbsent(err) {
+		return Name{}, storeError("read the record of a blob", err)
+	}
+	if rec.Origin == "" {
+		return Name{}, newError(BlobUnknown, "no repository is known to hold the blob %s", d)
+	}
+	return ParseName(rec.Origin)
+}
+
+// link lets p serve a blob whose record is there and was touched.
+func (p Repository) link(ctx context.Context, d Digest, size int64) error {
+	_, err := p.put(ctx, p.linkKey(d), encodeRecord(&linkRecord{Size: size}, nil), storage.Cond{})
+	return storeError("link a blob", err)
+}
+
+// publish makes bytes that are in the store a blob of p, after the objects in first: blob record, then link. It reports
+// whether the record names these bytes; it does not when another push of the same content was earlier.
+func (p Repository) publish(ctx context.Context, d Digest, rec blobRecord, first ...storage.Object) (ours bool, err error) {
+	rec.Origin = p.name.s
+	objects := append(first,
+		storage.Object{Key: blobKey(d), Body: encodeRecord(&rec, nil), Cond: storage.Absent()},
+		storage.Object{Key: p.linkKey(d), Body: encodeRecord(&linkRecord{Size: rec.Size}, nil)})
+	done, err := p.putAll(ctx, objects...)
+	if err == nil {
+		return true, nil
+	}
+	if done != len(first) || !isConflict(err) {
+		return true, storeError("store a blob", err)
+	}
+	if ours, err = p.adopt(ctx, d, rec); err != nil {
+		return true, err
+	}
+	return ours, p.link(ctx, d, rec.Size)
+}
+
+// adopt relies on the record of a blob that was there before rec. Where the bytes that it names are missing or cut
+// short, rec takes its place: pushing a blob again heals it.
+func (p Repository) adopt(ctx context.Context, d Digest, rec blobRecord) (ours bool, err error) {
+	key := blobKey(d)
+	for attempt := 0; ; attempt++ {
+		var present blobRecord
+		info, err := p.rely(ctx, key, &present)
+		cond := storage.Match(info.Rev)
+		switch {
+		case isAbsent(err):
+			cond = storage.Absent()
+		case err != nil:
+			return true, storeError("store a blob", err)
+		case slices.Equal(present.Segments, rec.Segments):
+			return true, nil // a reply was lost, and the record renewed since
+		default:
+			intact, err := p.intact(ctx, present)
+			if intact || err != nil {
+				return err != nil, storeError("store a blob", err)
+			}
+		}
+		if _, err = p.put(ctx, key, encodeRecord(&rec, nil), cond); !isConflict(err) {
+			return true, storeError("store a blob", err)
+		}
+		if err := pause(ctx, attempt); err != nil {
+			return true, err
+		}
+	}
+}
+
+// intact reports whether all data objects of a blob are there in their full size.
+func (r *Registry) intact(ctx context.Context, rec blobRecord) (bool, error) {
+	for _, s := range rec.Segments {
+		info, err := r.store.Stat(ctx, s.Key)
+		switch {
+		case isAbsent(err) || err == nil && info.Size != s.Size:
+			return false, nil
+		case err != nil:
+			return false, err
+		}
+	}
+	return true, nil
+}
+
+// discard removes data objects that no record ever named. What fails here is left to the collection.
+func (r *Registry) discard(ctx context.Context, segments ...segment) {
+	for _, s := range segments {
+		_ = r.store.Delete(ctx, s.Key, storage.Cond{}) // best effort, as said
+	}
+}
+
+// smallBlob is the size, in bytes, up to which a blob pushed in one go is checked in memory before anything is written.
+const smallBlob = 64 << 10
+
+// pushSmall stores a blob whose bytes are at hand: all of it in one batch.
+func (p Repository) pushSmall(ctx context.Context, d Digest, body []byte) (*Blob, error) {
+	if got := d.Algorithm().FromBytes(body); got != d {
+		return nil, digestMismatch(d, got)
+	}
+	rec := blobRecord{Size: int64(len(body))}
+	var first []storage.Object
+	if len(body) > 0 {
+		key := newDataKey(p.now())
+		rec.Segments = []segment{{key, rec.Size}}
+		first = []storage.Object{{Key: key, Body: body, Cond: storage.Absent()}}
+	}
+	ours, err := p.publish(ctx, d, rec, first...)
+	if err != nil {
+		return nil, err
+	}
+	if !ours {
+		p.discard(ctx, rec.Segments...)
+	}
+	return &Blob{d, rec.Size, p}, nil
+}
+
+func digestMismatch(want, got Digest) error {
+	return &Error{Code: DigestInvalid, Message: fmt.Sprintf("the content has the digest %s, not %s", got, want),
+		Detail: map[string]string{"expected": want.s, "actual": got.s}}
+}

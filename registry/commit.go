@@ -1,0 +1,162 @@
+package registry
+
+import (
+	"bytes"
+	"context"
+	"hash"
+	"io"
+)
+
+// PushBlob stores a blob whose bytes come in one request; size is their number, -1 when it was not announced.
+func (p Repository) PushBlob(ctx context.Context, d Digest, body io.Reader, size int64) (*Blob, error) {
+	return p.NewUpload("", d.Algorithm()).Commit(ctx, d, Chunk{Body: body, Size: size, Start: -1, End: -1})
+}
+
+// Commit makes a blob of the upload and a last chunk, which may have no body. [DigestInvalid] when the content does not
+// have the digest; the upload is then as it was. Committing again with the same digest answers as the first time.
+func (u *Upload) Commit(ctx context.Context, d Digest, c Chunk) (*Blob, error) {
+	if u.Closed() {
+		return u.conclude(ctx, d)
+	}
+	if err := u.check(c); err != nil {
+		return nil, err
+	}
+	if c.Body == nil {
+		c.Body, c.Size = eof{}, 0
+	}
+	if u.rev == "" && c.length() <= smallBlob {
+		content, complete, err := readSmall(c)
+		if err != nil {
+			return nil, err
+		}
+		if complete {
+			return u.repository.pushSmall(ctx, d, content)
+		}
+		c.Body = io.MultiReader(bytes.NewReader(content), c.Body)
+	}
+	return u.commit(ctx, d, c)
+}
+
+// readSmall reads a body to its end if it is small, and otherwise the beginning of it.
+func readSmall(c Chunk) (content []byte, complete bool, err error) {
+	body := newIngest(c.Body, c.length(), nil)
+	size := c.length()
+	if size < 0 {
+		size = smallBlob
+	}
+	content = make([]byte, size+1) // one more, to see the end
+	n, err := io.ReadFull(body, content)
+	switch {
+	case err == nil:
+		return content, false, nil
+	case err != io.EOF && err != io.ErrUnexpectedEOF, body.broken != nil:
+		return nil, false, bodyError(body, err)
+	case c.length() >= 0 && int64(n) != c.length():
+		return nil, false, newError(SizeInvalid, "the body was announced with %d bytes and has %d", c.length(), n)
+	}
+	return content[:n], true, nil
+}
+
+// commit streams the last chunk, compares the digest, and closes the upload.
+func (u *Upload) commit(ctx context.Context, d Digest, c Chunk) (*Blob, error) {
+	p, algorithm := u.repository, u.algorithm
+	if u.record.Offset == 0 {
+		algorithm = d.Algorithm()
+	}
+	h, err := u.hash(algorithm)
+	if err != nil {
+		return nil, err
+	}
+	body := newIngest(c.Body, c.length(), h)
+	added, err := u.receive(ctx, body)
+	if err != nil {
+		return nil, err
+	}
+	if c.length() >= 0 && body.n != c.length() {
+		p.discard(ctx, added...)
+		return nil, newError(SizeInvalid, "the body was announced with %d bytes and has %d", c.length(), body.n)
+	}
+	next := u.advanced(added, body.n)
+	if algorithm != d.Algorithm() {
+		if h, err = p.hashSegments(ctx, d.Algorithm(), next.Segments); err != nil {
+			return nil, err
+		}
+	}
+	if got := d.Algorithm().fromHash(h); got != d {
+		p.discard(ctx, added...)
+		return nil, digestMismatch(d, got)
+	}
+	if u.rev == "" {
+		return u.single(ctx, d, next)
+	}
+	next.State, next.Digest, next.Hash = uploadClosed, d.s, nil
+	if err := u.save(ctx, next); err != nil {
+		if CodeOf(err) != RangeInvalid {
+			return nil, err
+		}
+		p.discard(ctx, added...)
+		if won, findErr := p.Upload(ctx, u.principal, u.ID()); findErr == nil && won.Closed() {
+			return won.conclude(ctx, d)
+		}
+		return nil, err
+	}
+	return u.conclude(ctx, d)
+}
+
+// single publishes a blob that came in one request short enough to need no record of its upload.
+func (u *Upload) single(ctx context.Context, d Digest, next uploadRecord) (*Blob, error) {
+	p := u.repository
+	ours, err := p.publish(ctx, d, blobRecord{Size: next.Offset, Segments: next.Segments})
+	if err != nil {
+		return nil, err
+	}
+	if ours {
+		p.verified.add(d.s)
+	} else {
+		p.discard(ctx, next.Segments...)
+	}
+	return &Blob{d, next.Offset, p}, nil
+}
+
+// conclude publishes the blob of a closed upload. The first to close it decided which blob that is: were another made of
+// the same bytes, two blobs would share them. Bytes that turn out not to be needed stay until the collection.
+func (u *Upload) conclude(ctx context.Context, d Digest) (*Blob, error) {
+	if u.record.Digest != d.s {
+		return nil, newError(UploadInvalid, "the upload was closed as %s", u.record.Digest)
+	}
+	p, size := u.repository, u.record.Offset
+	ours, err := p.publish(ctx, d, blobRecord{Size: size, Segments: u.record.Segments})
+	if err != nil {
+		return nil, err
+	}
+	if ours {
+		p.verified.add(d.s)
+	}
+	return &Blob{d, size, p}, nil
+}
+
+// hashSegments reads data objects again, for a digest of another algorithm than they were hashed by.
+func (r *Registry) hashSegments(ctx context.Context, a Algorithm, segments []segment) (hash.Hash, error) {
+	h := a.new()
+	for _, s := range segments {
+		if err := r.hashSegment(ctx, h, s.Key); err != nil {
+			return nil, storeError("read an upload again for its digest", err)
+		}
+	}
+	return h, nil
+}
+
+func (r *Registry) hashSegment(ctx context.Context, h hash.Hash, key string) error {
+	body, _, err := r.store.Open(ctx, key, 0, -1)
+	if err != nil {
+		return err
+	}
+	defer body.Close()
+	_, err = io.Copy(h, body)
+	return err
+}
+
+// eof is an empty body.
+type eof struct{}
+
+func (eof) Read([]byte) (int, error) { return 0, io.EOF }

@@ -1,0 +1,56 @@
+package registry
+
+import (
+	"crypto/rand"
+	"encoding/hex"
+	"strings"
+	"time"
+)
+
+// The keys of the store, as docs/design.md lists them. "_" cannot begin a component of a repository name and "!" sorts
+// below every byte of one, so no two kinds of keys collide.
+const (
+	catalogPrefix = "catalog/"
+	uploadPrefix  = "uploads/"
+	dataPrefix    = "data/"
+	secretKey     = "config/secret"
+)
+
+// IsData reports whether key is that of a data object: large, written once, never changed.
+func IsData(key string) bool { return strings.HasPrefix(key, dataPrefix) }
+
+func newDataKey(now time.Time) string {
+	return dataPrefix + now.UTC().Format("20060102") + "/" + randomHex(16)
+}
+
+func blobKey(d Digest) string {
+	h := d.Hex()
+	return "blobs/" + string(d.Algorithm()) + "/" + h[:2] + "/" + h
+}
+
+func uploadKey(uuid string) string { return uploadPrefix + uuid }
+
+func catalogKey(name string) string { return catalogPrefix + name + "!" }
+
+func (p Repository) prefix() string { return "repositories/" + p.name.s + "/" }
+
+func digestPath(d Digest) string { return string(d.Algorithm()) + "/" + d.Hex() }
+
+func (p Repository) linkKey(d Digest) string     { return p.prefix() + "_blobs/" + digestPath(d) }
+func (p Repository) manifestKey(d Digest) string { return p.prefix() + "_manifests/" + digestPath(d) }
+func (p Repository) tagPrefix() string           { return p.prefix() + "_tags/" }
+func (p Repository) tagKey(t Tag) string         { return p.tagPrefix() + t.s }
+func (p Repository) hintPrefix(d Digest) string  { return p.prefix() + "_tagged/" + digestPath(d) + "/" }
+func (p Repository) hintKey(d Digest, t Tag) string {
+	return p.hintPrefix(d) + t.s
+}
+func (p Repository) referrersPrefix(d Digest) string {
+	return p.prefix() + "_referrers/" + digestPath(d) + "/"
+}
+
+// randomHex returns n random bytes in hexadecimal. crypto/rand.Read never fails.
+func randomHex(n int) string {
+	b := make([]byte, n)
+	rand.Read(b)
+	return hex.EncodeToString(b)
+}

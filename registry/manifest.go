@@ -1,0 +1,265 @@
+package registry
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"sync"
+
+	"golang.org/x/sync/errgroup"
+
+	"berth/storage"
+)
+
+// A manifestRecord is a manifest; its payload is the manifest's exact bytes.
+type manifestRecord struct {
+	nonce
+	MediaType string `json:"mediaType"`
+	Subject   string `json:"subject,omitempty"`
+}
+
+// A Manifest is a manifest of one repository.
+type Manifest struct {
+	Digest    Digest
+	MediaType string
+	Body      []byte // exactly as it was pushed; not to be changed
+	Subject   Digest // what it refers to; zero: nothing
+}
+
+// Manifest finds a manifest by digest or by tag. [ManifestUnknown] when there is none, [NameUnknown] when nothing was ever
+// pushed to p.
+func (p Repository) Manifest(ctx context.Context, ref Reference) (*Manifest, error) {
+	d := ref.Digest
+	if ref.IsTag() {
+		tag, _, err := p.readTag(ctx, p.reads, ref.Tag)
+		if isAbsent(err) {
+			return nil, p.unknown(ctx, ManifestUnknown, "the repository %s has no tag %s", p.name, ref.Tag)
+		}
+		if err != nil {
+			return nil, storeError("read a tag", err)
+		}
+		d = Digest{tag.Digest}
+	}
+	m, err := p.readManifest(ctx, p.reads, d)
+	if isAbsent(err) {
+		return nil, p.unknown(ctx, ManifestUnknown, "the repository %s has no manifest %s", p.name, ref)
+	}
+	return m, storeError("read a manifest", err)
+}
+
+// readManifest reads a manifest and makes sure that its bytes are what the digest names.
+func (p Repository) readManifest(ctx context.Context, from storage.Driver, d Digest) (*Manifest, error) {
+	var rec manifestRecord
+	body, _, err := read(ctx, from, p.manifestKey(d), &rec)
+	if err != nil {
+		return nil, err
+	}
+	if got := d.Algorithm().FromBytes(body); got != d {
+		return nil, fmt.Errorf("the manifest %s of %s is damaged: its bytes have the digest %s", d, p.name, got)
+	}
+	m := &Manifest{Digest: d, MediaType: rec.MediaType, Body: body}
+	if rec.Subject != "" {
+		m.Subject, err = ParseDigest(rec.Subject)
+	}
+	return m, err
+}
+
+// A ManifestPush is a manifest as a request carries it.
+type ManifestPush struct {
+	Reference Reference
+	Tags      []Tag  // more tags to set
+	MediaType string // what the request calls it; "": what it calls itself
+	Body      []byte
+	By        string // who pushes, for the history of the tags
+	// IfMatch, when it is not empty, asks that each tag be at one of these digests; IfAbsent, that it not exist.
+	IfMatch  []Digest
+	IfAbsent bool
+}
+
+// PutManifest stores a manifest and sets its tags. It is refused with [ManifestInvalid], [ManifestTooLarge],
+// [DigestInvalid], [ManifestBlobUnknown] with the digests that p lacks, or [PreconditionFailed].
+func (p Repository) PutManifest(ctx context.Context, push ManifestPush) (*Manifest, error) {
+	if int64(len(push.Body)) > p.maxManifest {
+		return nil, newError(ManifestTooLarge, "the manifest has more than the %d bytes allowed", p.maxManifest)
+	}
+	m, doc, err := p.parsePush(push)
+	if err != nil {
+		return nil, err
+	}
+	tags := push.Tags
+	if push.Reference.IsTag() {
+		tags = append([]Tag{push.Reference.Tag}, tags...)
+	}
+	for _, t := range tags { // early, so that a push that has lost writes nothing
+		if _, _, err := p.checkTag(ctx, t, push); err != nil {
+			return nil, err
+		}
+	}
+	if err := p.require(ctx, doc); err != nil {
+		return nil, err
+	}
+	if err := p.enroll(ctx); err != nil {
+		return nil, storeError("enter the repository in the catalog", err)
+	}
+	return m, p.storeManifest(ctx, m, doc, tags, push)
+}
+
+func (p Repository) parsePush(push ManifestPush) (*Manifest, *document, error) {
+	doc, err := parseDocument(push.MediaType, push.Body)
+	if err != nil {
+		// The digest comes first: what does not have it is not the document that was meant.
+		if want := push.Reference.Digest; !want.IsZero() && want.Algorithm().FromBytes(push.Body) != want {
+			return nil, nil, digestMismatch(want, want.Algorithm().FromBytes(push.Body))
+		}
+		return nil, nil, err
+	}
+	algorithm := SHA256
+	if !push.Reference.IsTag() {
+		algorithm = push.Reference.Digest.Algorithm()
+	}
+	d := algorithm.FromBytes(push.Body)
+	if want := push.Reference.Digest; !want.IsZero() && d != want {
+		return nil, nil, digestMismatch(want, d)
+	}
+	if doc.subject == d {
+		return nil, nil, newError(ManifestInvalid, "a manifest cannot be its own subject")
+	}
+	if err := p.policy.checkURLs(doc); err != nil {
+		return nil, nil, err
+	}
+	return &Manifest{Digest: d, MediaType: doc.mediaType, Body: push.Body, Subject: doc.subject}, doc, nil
+}
+
+// require makes sure, in the store, that p has what a manifest names, and renews the links that are about to be relied
+// upon. All that is missing is named at once.
+func (p Repository) require(ctx context.Context, doc *document) error {
+	var (
+		mu      sync.Mutex
+		missing []string
+	)
+	group, ctx := errgroup.WithContext(ctx)
+	group.SetLimit(16)
+	look := func(d Digest, required bool, find func(context.Context, Digest) error) {
+		group.Go(func() error {
+			err := find(ctx, d)
+			if !isAbsent(err) {
+				return err
+			}
+			if required {
+				mu.Lock()
+				missing = append(missing, d.s)
+				mu.Unlock()
+			}
+			return nil
+		})
+	}
+	relyOnLink := func(ctx context.Context, d Digest) error {
+		_, err := p.rely(ctx, p.linkKey(d), &linkRecord{})
+		return err
+	}
+	for _, d := range doc.blobs {
+		look(d.parsed, !p.policy.AllowMissing && !d.elsewhere(), relyOnLink)
+	}
+	for _, d := range doc.manifests {
+		if p.policy.requires(&d) {
+			look(d.parsed, true, p.findManifest)
+		}
+	}
+	for _, d := range doc.mentioned {
+		look(d, false, relyOnLink)
+	}
+	if err := group.Wait(); err != nil {
+		return storeError("look up what a manifest names", err)
+	}
+	if len(missing) == 0 {
+		return nil
+	}
+	slices.Sort(missing)
+	missing = slices.Compact(missing)
+	return &Error{Code: ManifestBlobUnknown, Detail: missing,
+		Message: fmt.Sprintf("the manifest names content that the repository %s lacks; push %s first", p.name, missing[0])}
+}
+
+// findManifest looks in the store for a manifest that an index names.
+func (p Repository) findManifest(ctx context.Context, d Digest) error {
+	_, err := p.store.Stat(ctx, p.manifestKey(d))
+	return err
+}
+
+// storeManifest writes the records of a manifest: the manifest, its entry among the referrers of its subject, and for
+// each tag a hint and the tag. A DELETE at the same time may have removed the manifest again; then it is written anew.
+func (p Repository) storeManifest(ctx context.Context, m *Manifest, doc *document, tags []Tag, push ManifestPush) error {
+	for attempt := 0; ; attempt++ {
+		objects, err := p.manifestObjects(ctx, m)
+		if err != nil {
+			return storeError("store a manifest", err)
+		}
+		if !m.Subject.IsZero() {
+			if err := p.writeReferrer(ctx, m, doc, objects); err != nil {
+				return storeError("store a referrer", err)
+			}
+			objects = nil
+		}
+		for _, t := range tags {
+			if err := p.setTag(ctx, t, m, push, objects); err != nil {
+				return err
+			}
+			objects = nil
+		}
+		if _, err := p.putAll(ctx, objects...); err != nil {
+			return storeError("store a manifest", err)
+		}
+		if err = p.findManifest(ctx, m.Digest); !isAbsent(err) {
+			return storeError("store a manifest", err)
+		}
+		if err := pause(ctx, attempt); err != nil {
+			return err
+		}
+	}
+}
+
+// manifestObjects returns the put of m, or none when the store has it just so.
+func (p Repository) manifestObjects(ctx context.Context, m *Manifest) ([]storage.Object, error) {
+	rec := manifestRecord{MediaType: m.MediaType, Subject: m.Subject.s}
+	present, err := p.readManifest(ctx, p.store, m.Digest)
+	switch {
+	case err == nil && present.MediaType == m.MediaType:
+		return nil, nil
+	case err != nil && CodeOf(err) == Unavailable:
+		return nil, err
+	}
+	return []storage.Object{{Key: p.manifestKey(m.Digest), Body: encodeRecord(&rec, m.Body)}}, nil
+}
+
+func (p Repository) writeReferrer(ctx context.Context, m *Manifest, doc *document, first []storage.Object) error {
+	if _, err := p.putAll(ctx, first...); err != nil {
+		return err
+	}
+	return p.addReferrer(ctx, m.Subject, doc.descriptor(m))
+}
+
+// DeleteManifest removes a manifest and the tags that name it. [ManifestUnknown] when there is none; what an earlier
+// deletion that was cut short left behind is removed all the same.
+func (p Repository) DeleteManifest(ctx context.Context, d Digest) error {
+	m, err := p.readManifest(ctx, p.store, d)
+	switch {
+	case isAbsent(err):
+	case err != nil && m == nil: // damaged: it can still be deleted
+		m = &Manifest{Digest: d}
+		fallthrough
+	default:
+		if err := p.store.Delete(ctx, p.manifestKey(d), storage.Cond{}); err != nil {
+			return storeError("delete a manifest", err)
+		}
+	}
+	if err := p.dropTags(ctx, d); err != nil {
+		return storeError("delete the tags of a manifest", err)
+	}
+	if m == nil {
+		return p.unknown(ctx, ManifestUnknown, "the repository %s has no manifest %s", p.name, d)
+	}
+	if !m.Subject.IsZero() {
+		return storeError("delete a referrer", p.removeReferrer(ctx, m.Subject, d))
+	}
+	return nil
+}

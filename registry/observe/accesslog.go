@@ -1,0 +1,181 @@
+package observe
+
+import (
+	"io"
+	"net"
+	"net/http"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+	"unicode/utf8"
+)
+
+const (
+	flushInterval = 200 * time.Millisecond
+	flushSize     = 64 << 10 // bytes; a buffer that holds more is written at once
+)
+
+// An AccessLog writes one line for each request. Lines are gathered and written about every 200 ms; a slow writer slows
+// the requests down rather than lose lines. Safe for concurrent use.
+type AccessLog struct {
+	format func(line []byte, x *Exchange, r *http.Request, now time.Time) []byte
+	stop   chan struct{}
+	done   chan struct{}
+	once   sync.Once
+
+	writing sync.Mutex // held while writing, so that lines stay in order; taken before mu
+	w       io.Writer
+	spare   []byte
+	err     error // the last error of w
+
+	mu     sync.Mutex
+	buffer []byte
+}
+
+// NewAccessLog makes an access log in the combined format of web servers, with the request id and the duration in
+// milliseconds at the end; or, when json is true, of JSON objects.
+func NewAccessLog(w io.Writer, json bool) *AccessLog {
+	l := &AccessLog{format: combined, w: w, stop: make(chan struct{}), done: make(chan struct{})}
+	if json {
+		l.format = jsonLine
+	}
+	go l.run()
+	return l
+}
+
+func (l *AccessLog) run() {
+	defer close(l.done)
+	tick := time.NewTicker(flushInterval)
+	defer tick.Stop()
+	for {
+		select {
+		case <-tick.C:
+			l.flush()
+		case <-l.stop:
+			return
+		}
+	}
+}
+
+// Close writes what is left and returns the last error of writing. Lines added later are written by another Close.
+func (l *AccessLog) Close() error {
+	l.once.Do(func() { close(l.stop) })
+	<-l.done
+	l.flush()
+	l.writing.Lock()
+	defer l.writing.Unlock()
+	return l.err
+}
+
+func (l *AccessLog) add(x *Exchange, r *http.Request, now time.Time) {
+	l.mu.Lock()
+	l.buffer = l.format(l.buffer, x, r, now)
+	full := len(l.buffer) >= flushSize
+	l.mu.Unlock()
+	if full {
+		l.flush()
+	}
+}
+
+func (l *AccessLog) flush() {
+	l.writing.Lock()
+	defer l.writing.Unlock()
+	l.mu.Lock()
+	lines := l.buffer
+	l.buffer = l.spare[:0]
+	l.mu.Unlock()
+	if len(lines) > 0 {
+		if _, err := l.w.Write(lines); err != nil {
+			l.err = err
+		}
+	}
+	l.spare = lines
+}
+
+func combined(b []byte, x *Exchange, r *http.Request, now time.Time) []byte {
+	b = append(b, host(r.RemoteAddr)...)
+	b = appendUser(append(b, " - "...), x.Subject)
+	b = now.AppendFormat(append(b, " ["...), "02/Jan/2006:15:04:05 -0700")
+	b = appendEscaped(append(b, `] "`...), r.Method)
+	b = appendEscaped(append(b, ' '), r.RequestURI)
+	b = append(append(append(b, ' '), r.Proto...), `" `...)
+	b = strconv.AppendInt(b, int64(x.finalStatus()), 10)
+	b = strconv.AppendInt(append(b, ' '), x.written, 10)
+	b = appendEscaped(append(b, ` "`...), r.Referer())
+	b = appendEscaped(append(b, `" "`...), r.UserAgent())
+	b = append(append(append(b, `" `...), x.ID...), ' ')
+	return append(strconv.AppendInt(b, now.Sub(x.start).Milliseconds(), 10), '\n')
+}
+
+// jsonLine uses the field names of CNCF distribution, which log pipelines know.
+func jsonLine(b []byte, x *Exchange, r *http.Request, now time.Time) []byte {
+	field := func(name, value string) {
+		b = append(append(append(b, `,"`...), name...), `":"`...)
+		b = append(appendEscaped(b, value), '"')
+	}
+	b = append(b, `{"level":"info","msg":"response completed"`...)
+	b = now.AppendFormat(append(b, `,"time":"`...), time.RFC3339Nano)
+	b = append(b, '"')
+	field("http.request.id", x.ID)
+	field("http.request.method", r.Method)
+	field("http.request.host", r.Host)
+	field("http.request.uri", r.RequestURI)
+	field("http.request.remoteaddr", r.RemoteAddr)
+	field("http.request.useragent", r.UserAgent())
+	if x.Subject != "" {
+		field("auth.user.name", x.Subject)
+	}
+	b = strconv.AppendInt(append(b, `,"http.response.status":`...), int64(x.finalStatus()), 10)
+	b = strconv.AppendInt(append(b, `,"http.response.written":`...), x.written, 10)
+	b = strconv.AppendFloat(append(b, `,"http.response.duration":`...), now.Sub(x.start).Seconds(), 'f', 6, 64)
+	return append(b, "}\n"...)
+}
+
+// finalStatus is the status of a finished exchange: net/http answers 200 for a handler that wrote nothing.
+func (x *Exchange) finalStatus() int {
+	if x.status == 0 {
+		return http.StatusOK
+	}
+	return x.status
+}
+
+func host(addr string) string {
+	if h, _, err := net.SplitHostPort(addr); err == nil {
+		return h
+	}
+	return "-"
+}
+
+// appendUser appends a name that stands without quotes: "-" for nobody, and no blanks.
+func appendUser(b []byte, s string) []byte {
+	if s == "" {
+		return append(b, '-')
+	}
+	return appendEscaped(b, strings.ReplaceAll(s, " ", "_"))
+}
+
+// appendEscaped appends s for use between quotes, in JSON too: no input can end a field or a line.
+func appendEscaped(b []byte, s string) []byte {
+	const digits = "0123456789abcdef"
+	for i := 0; i < len(s); {
+		c := s[i]
+		if c >= utf8.RuneSelf {
+			r, size := utf8.DecodeRuneInString(s[i:])
+			b = utf8.AppendRune(b, r)
+			i += size
+			continue
+		}
+		switch {
+		case c == '"' || c == '\\':
+			b = append(b, '\\', c)
+		case c < ' ' || c == 0x7f:
+			b = append(b, `\u00`...)
+			b = append(b, digits[c>>4], digits[c&15])
+		default:
+			b = append(b, c)
+		}
+		i++
+	}
+	return b
+}

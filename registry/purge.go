@@ -1,0 +1,74 @@
+package registry
+
+import (
+	"context"
+	"time"
+
+	"berth/storage"
+)
+
+// PurgeResult counts what a purge of uploads did.
+type PurgeResult struct {
+	Uploads int
+	Bytes   int64
+}
+
+// PurgeUploads removes the uploads that were last touched more than olderThan ago: what they received, unless it became
+// a blob, and their records. A dry run only counts. It is harmless in several replicas at once, and beside any request.
+func (r *Registry) PurgeUploads(ctx context.Context, olderThan time.Duration, dryRun bool) (PurgeResult, error) {
+	var result PurgeResult
+	for info, err := range r.store.List(ctx, uploadPrefix, "") {
+		if err != nil {
+			return result, storeError("list uploads", err)
+		}
+		if r.now().Sub(info.ModTime) <= olderThan {
+			continue
+		}
+		if err := r.purgeUpload(ctx, info.Key, olderThan, dryRun, &result); err != nil {
+			return result, storeError("purge an upload", err)
+		}
+	}
+	return result, nil
+}
+
+// purgeUpload claims an upload by cancelling it, so that no request can make a blob of it, before its data goes.
+func (r *Registry) purgeUpload(ctx context.Context, key string, olderThan time.Duration, dryRun bool, result *PurgeResult) error {
+	var rec uploadRecord
+	_, info, err := read(ctx, r.store, key, &rec)
+	if isAbsent(err) || err == nil && r.now().Sub(info.ModTime) <= olderThan {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	if rec.State == uploadClosed {
+		rec.Segments, rec.Offset, rec.Pending = nil, 0, "" // they may be those of a blob
+	}
+	result.Uploads++
+	result.Bytes += rec.Offset
+	if dryRun {
+		return nil
+	}
+	if rec.State == uploadOpen {
+		rec.State = uploadCancelled
+		if info, err = r.put(ctx, key, encodeRecord(&rec, nil), storage.Match(info.Rev)); err != nil {
+			return ignoreConflict(err) // it was touched meanwhile
+		}
+	}
+	for _, s := range append(rec.Segments, segment{Key: rec.Pending}) {
+		if s.Key == "" {
+			continue
+		}
+		if err := r.store.Delete(ctx, s.Key, storage.Cond{}); err != nil {
+			return err
+		}
+	}
+	return ignoreConflict(r.store.Delete(ctx, key, storage.Match(info.Rev)))
+}
+
+func ignoreConflict(err error) error {
+	if isConflict(err) {
+		return nil
+	}
+	return err
+}

@@ -1,0 +1,168 @@
+package registry
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"reflect"
+	"time"
+
+	"berth/storage"
+)
+
+// maxRecord bounds what is read of a record, in bytes: the largest are manifests and pages of referrers.
+const maxRecord = 64 << 20
+
+// Every record is a line of JSON, its header, and then, for some kinds, a payload. The header carries a nonce, so that
+// rewriting a record always changes its bytes and its revision.
+
+// A record is a header; its nonce is set anew by every write.
+type record interface{ renew() }
+
+// A nonce is embedded in every header.
+type nonce struct {
+	Nonce string `json:"nonce"`
+}
+
+func (n *nonce) renew() { n.Nonce = randomHex(8) }
+
+// encodeRecord renews the header and returns the bytes to write. Headers are structs of ours, which always encode.
+func encodeRecord(header record, payload []byte) []byte {
+	header.renew()
+	line, err := json.Marshal(header)
+	if err != nil {
+		panic(fmt.Sprintf("registry: encode %T: %v", header, err))
+	}
+	return append(append(line, '\n'), payload...)
+}
+
+// decodeRecord fills header from a record and returns the payload, which shares its memory.
+func decodeRecord(key string, body []byte, header record) ([]byte, error) {
+	line, payload, found := bytes.Cut(body, []byte{'\n'})
+	if !found {
+		return nil, fmt.Errorf("the record %s is damaged: its header does not end", key)
+	}
+	reflect.ValueOf(header).Elem().SetZero() // what the record leaves out must not stay from an earlier attempt
+	if err := json.Unmarshal(line, header); err != nil {
+		return nil, fmt.Errorf("the record %s is damaged: %w", key, err)
+	}
+	return payload, nil
+}
+
+// read fills header from the record at key and returns its payload.
+func read(ctx context.Context, d storage.Driver, key string, header record) ([]byte, storage.Info, error) {
+	body, info, err := storage.ReadAll(ctx, d, key, maxRecord)
+	if err != nil {
+		return nil, storage.Info{}, err
+	}
+	payload, err := decodeRecord(key, body, header)
+	return payload, info, err
+}
+
+// put writes a record. A put whose outcome is ambiguous is settled by reading back: the nonce tells whether it landed.
+func (r *Registry) put(ctx context.Context, key string, body []byte, cond storage.Cond) (storage.Info, error) {
+	info, err := r.store.Put(ctx, key, bytes.NewReader(body), int64(len(body)), cond)
+	if err != nil {
+		return r.settle(ctx, storage.Object{Key: key, Body: body, Cond: cond}, err)
+	}
+	return info, nil
+}
+
+// putAll puts records in order and returns how many were put. It stops at the first error that is not settled by
+// reading back.
+func (r *Registry) putAll(ctx context.Context, objects ...storage.Object) (int, error) {
+	for done := 0; ; {
+		infos, err := storage.PutAll(ctx, r.store, objects[done:]...)
+		done += len(infos)
+		if err == nil {
+			return done, nil
+		}
+		if _, err = r.settle(ctx, objects[done], err); err != nil {
+			return done, err
+		}
+		if done++; done == len(objects) {
+			return done, nil
+		}
+	}
+}
+
+// settle decides about a put that answered err: nil when the object is there all the same, else err.
+func (r *Registry) settle(ctx context.Context, o storage.Object, err error) (storage.Info, error) {
+	if !errors.Is(err, storage.ErrConflict) && !errors.Is(err, storage.ErrUnavailable) {
+		return storage.Info{}, err
+	}
+	body, info, readErr := storage.ReadAll(ctx, r.store, o.Key, maxRecord)
+	if readErr == nil && bytes.Equal(body, o.Body) {
+		return info, nil
+	}
+	return storage.Info{}, err
+}
+
+// fresh reports whether a record was touched recently enough to rely on it without rewriting it.
+func (r *Registry) fresh(info storage.Info) bool { return r.now().Sub(info.ModTime) <= r.grace/4 }
+
+// rely reads a record that the caller is about to depend on, and rewrites it when it was last touched more than a
+// quarter of the grace ago, so that no collection now under way can delete it. The error of an absent record matches
+// fs.ErrNotExist.
+func (r *Registry) rely(ctx context.Context, key string, header record) (storage.Info, error) {
+	for attempt := 0; ; attempt++ {
+		payload, info, err := read(ctx, r.store, key, header)
+		if err != nil || r.fresh(info) || r.readOnly() {
+			return info, err
+		}
+		touched, err := r.put(ctx, key, encodeRecord(header, payload), storage.Match(info.Rev))
+		if err == nil {
+			return touched, nil
+		}
+		if !isConflict(err) {
+			return info, err
+		}
+		if err := pause(ctx, attempt); err != nil {
+			return info, err
+		}
+	}
+}
+
+// update changes a record by read, change and conditional put, until the put meets no other writer. change gets whether
+// the record exists, its present payload and info, and returns the new payload, or keep to leave the record as it is.
+func (r *Registry) update(ctx context.Context, key string, header record,
+	change func(exists bool, payload []byte) (next []byte, keep bool, err error)) error {
+	for attempt := 0; ; attempt++ {
+		payload, info, err := read(ctx, r.store, key, header)
+		cond := storage.Match(info.Rev)
+		switch {
+		case isAbsent(err):
+			cond = storage.Absent()
+			reflect.ValueOf(header).Elem().SetZero()
+		case err != nil:
+			return err
+		}
+		next, keep, err := change(!cond.IsAbsent(), payload)
+		if err != nil || keep {
+			return err
+		}
+		if _, err = r.put(ctx, key, encodeRecord(header, next), cond); !isConflict(err) {
+			return err
+		}
+		if err := pause(ctx, attempt); err != nil {
+			return err
+		}
+	}
+}
+
+// pause waits between attempts at a record that others write too: a moment that grows with the attempts, drawn by chance.
+func pause(ctx context.Context, attempt int) error {
+	if attempt < 2 {
+		return ctx.Err()
+	}
+	limit := min(time.Millisecond<<min(attempt, 6), 50*time.Millisecond)
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-time.After(rand.N(limit)):
+		return nil
+	}
+}

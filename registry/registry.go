@@ -1,0 +1,191 @@
+// Package registry is the domain of Berth: repositories, blobs, uploads, manifests, tags and referrers over a
+// [storage.Driver]. It knows no HTTP. Names, digests and references can only be made by parsing, and every method
+// returns errors of type [Error], or those of its context.
+//
+// docs/design.md describes the records this package keeps, the order in which it writes them, and why a crash, a lost
+// reply or a collection at any moment leaves nothing broken.
+package registry
+
+import (
+	"context"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"berth/storage"
+)
+
+// Options: nil means defaults.
+type Options struct {
+	// Reads is the driver that serves reads; it may cache. Nil: the store itself.
+	Reads storage.Driver
+	// Grace is how long what nothing refers to is kept, G of docs/design.md. 0: 24 h.
+	Grace time.Duration
+	// UploadAge is how long an upload may lie idle. 0: a week.
+	UploadAge time.Duration
+	// ReadOnly reports whether nothing may be written, not even to renew a record. Nil: never.
+	ReadOnly func() bool
+	// MaxManifest is the size of the largest manifest, in bytes. 0: 4 MiB.
+	MaxManifest int64
+	// Manifests says which manifests are accepted.
+	Manifests Policy
+	// Secret is the key of the proof that upload ids carry. Nil: one kept in the store, made when there is none.
+	Secret []byte
+	// Now is the clock. Nil: time.Now.
+	Now func() time.Time
+}
+
+// A Registry is the content of one store. It is safe for concurrent use, by several processes on one store at once.
+type Registry struct {
+	store       storage.Driver // for writes, and for reads that a write relies on
+	reads       storage.Driver // for serving
+	grace       time.Duration
+	uploadAge   time.Duration
+	readOnly    func() bool
+	maxManifest int64
+	policy      Policy
+	secret      []byte
+	now         func() time.Time
+	verified    *recentSet // data objects that were read whole and matched since the start
+}
+
+// Open makes a registry over a store.
+func Open(ctx context.Context, store storage.Driver, o *Options) (*Registry, error) {
+	if o == nil {
+		o = &Options{}
+	}
+	r := &Registry{
+		store: store, reads: o.Reads, grace: o.Grace, uploadAge: o.UploadAge, readOnly: o.ReadOnly,
+		maxManifest: o.MaxManifest, policy: o.Manifests, secret: o.Secret, now: o.Now,
+		verified: newRecentSet(1 << 14),
+	}
+	if r.reads == nil {
+		r.reads = store
+	}
+	if r.grace <= 0 {
+		r.grace = 24 * time.Hour
+	}
+	if r.uploadAge <= 0 {
+		r.uploadAge = 7 * 24 * time.Hour
+	}
+	if r.readOnly == nil {
+		r.readOnly = func() bool { return false }
+	}
+	if r.maxManifest <= 0 {
+		r.maxManifest = 4 << 20
+	}
+	if r.now == nil {
+		r.now = time.Now
+	}
+	if len(r.secret) == 0 {
+		if err := r.shareSecret(ctx); err != nil {
+			return nil, err
+		}
+	}
+	return r, nil
+}
+
+type secretRecord struct {
+	nonce
+	Secret string `json:"secret"`
+}
+
+// shareSecret takes the secret that the store holds, or puts one there, so that replicas agree without being configured.
+func (r *Registry) shareSecret(ctx context.Context) error {
+	var rec secretRecord
+	err := r.update(ctx, secretKey, &rec, func(exists bool, _ []byte) ([]byte, bool, error) {
+		if exists || r.readOnly() {
+			return nil, true, nil
+		}
+		rec.Secret = randomHex(32)
+		return nil, false, nil
+	})
+	if err == nil && rec.Secret == "" { // read-only and never written: uploads are refused anyhow
+		rec.Secret = randomHex(32)
+	}
+	if err == nil {
+		r.secret, err = hex.DecodeString(rec.Secret)
+	}
+	if err == nil && len(r.secret) < 16 {
+		err = errors.New("it is too short")
+	}
+	if err != nil {
+		return storeError("read the key of upload ids at "+secretKey, err)
+	}
+	return nil
+}
+
+// Repository returns the repository of a name, whether or not anything was pushed to it.
+func (r *Registry) Repository(n Name) Repository { return Repository{r, n} }
+
+// Catalog lists the repositories that hold, or held, manifests in the byte order of their names: up to n after the given
+// one ("" for the first), and whether there are more.
+func (r *Registry) Catalog(ctx context.Context, after string, n int) ([]Name, bool, error) {
+	var names []Name
+	start := ""
+	if after != "" {
+		start = catalogKey(after)
+	}
+	for info, err := range r.store.List(ctx, catalogPrefix, start) {
+		if err != nil {
+			return nil, false, storeError("list the catalog", err)
+		}
+		name, err := ParseName(strings.TrimSuffix(strings.TrimPrefix(info.Key, catalogPrefix), "!"))
+		if err != nil {
+			return nil, false, storeError("list the catalog", fmt.Errorf("the key %s is not one of a repository: %w", info.Key, err))
+		}
+		if n >= 0 && len(names) == n {
+			return names, true, nil
+		}
+		names = append(names, name)
+	}
+	return names, false, nil
+}
+
+// A Repository is a named scope of blobs, manifests and tags.
+type Repository struct {
+	*Registry
+	name Name
+}
+
+// Name returns the name of p.
+func (p Repository) Name() Name { return p.name }
+
+// A catalogRecord says that a repository exists.
+type catalogRecord struct{ nonce }
+
+// exists reports whether a manifest was ever pushed to p.
+func (p Repository) exists(ctx context.Context) (bool, error) {
+	_, err := p.reads.Stat(ctx, catalogKey(p.name.s))
+	if isAbsent(err) {
+		return false, nil
+	}
+	return err == nil, err
+}
+
+// enroll makes sure that p is in the catalog, and stays there.
+func (p Repository) enroll(ctx context.Context) error {
+	var rec catalogRecord
+	key := catalogKey(p.name.s)
+	_, err := p.rely(ctx, key, &rec)
+	if isAbsent(err) {
+		if _, err = p.put(ctx, key, encodeRecord(&rec, nil), storage.Absent()); isConflict(err) {
+			return nil
+		}
+	}
+	return err
+}
+
+// unknown is the error of something that p lacks: of the given code, or of [NameUnknown] when there is no such repository.
+func (p Repository) unknown(ctx context.Context, code Code, format string, args ...any) error {
+	exists, err := p.exists(ctx)
+	if err != nil {
+		return storeError("look up the repository "+p.name.s, err)
+	}
+	if !exists {
+		return newError(NameUnknown, "there is no repository %s", p.name)
+	}
+	return newError(code, format, args...)
+}

@@ -1,0 +1,194 @@
+package registry
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"berth/storage"
+)
+
+// maxHistory bounds how many earlier states a tag remembers.
+const maxHistory = 32
+
+// A tagRecord says which manifest a tag names. Its payload is a line of JSON: the tag's history, newest first.
+type tagRecord struct {
+	nonce
+	tagState
+}
+
+// A tagState is what a tag names, or once named. The time tells people; it decides nothing.
+type tagState struct {
+	Digest    string    `json:"digest"`
+	MediaType string    `json:"mediaType"`
+	Size      int64     `json:"size"`
+	By        string    `json:"by,omitempty"`
+	At        time.Time `json:"at"`
+}
+
+// A hintRecord, written before a tag, says that the tag may name a manifest: it leads from the manifest to its tags.
+type hintRecord struct{ nonce }
+
+func (p Repository) readTag(ctx context.Context, from storage.Driver, t Tag) (tagRecord, storage.Info, error) {
+	var rec tagRecord
+	_, info, err := read(ctx, from, p.tagKey(t), &rec)
+	return rec, info, err
+}
+
+// checkTag reads a tag as a push that wants to set it finds it: its record, and the history that setting it will leave.
+// [PreconditionFailed] when the push asks for another state. A tag whose manifest is gone counts as absent.
+func (p Repository) checkTag(ctx context.Context, t Tag, push ManifestPush) (storage.Cond, []tagState, error) {
+	var rec tagRecord
+	payload, info, err := read(ctx, p.store, p.tagKey(t), &rec)
+	if err != nil && !isAbsent(err) {
+		return storage.Cond{}, nil, storeError("read a tag", err)
+	}
+	recorded := err == nil
+	exists := recorded
+	if exists && (push.IfAbsent || len(push.IfMatch) > 0) {
+		if err := p.findManifest(ctx, Digest{rec.Digest}); err != nil && !isAbsent(err) {
+			return storage.Cond{}, nil, storeError("read a tag", err)
+		} else if err != nil {
+			exists = false
+		}
+	}
+	switch {
+	case push.IfAbsent && exists:
+		return storage.Cond{}, nil, newError(PreconditionFailed, "the tag %s exists: it is at %s", t, rec.Digest)
+	case len(push.IfMatch) > 0 && !exists:
+		return storage.Cond{}, nil, newError(PreconditionFailed, "the tag %s does not exist", t)
+	case len(push.IfMatch) > 0 && !slices.Contains(push.IfMatch, Digest{rec.Digest}):
+		return storage.Cond{}, nil, newError(PreconditionFailed, "the tag %s is at %s", t, rec.Digest)
+	case !recorded:
+		return storage.Absent(), nil, nil
+	}
+	var history []tagState
+	if err := json.Unmarshal(payload, &history); err != nil {
+		return storage.Cond{}, nil, storeError("read a tag", fmt.Errorf("the history of %s is damaged: %w", p.tagKey(t), err))
+	}
+	if history = append([]tagState{rec.tagState}, history...); len(history) > maxHistory {
+		history = history[:maxHistory]
+	}
+	return storage.Match(info.Rev), history, nil
+}
+
+// setTag puts the objects in first, the hint, and the tag: the last only if nobody else set it since it was checked.
+func (p Repository) setTag(ctx context.Context, t Tag, m *Manifest, push ManifestPush, first []storage.Object) error {
+	for attempt := 0; ; attempt++ {
+		cond, history, err := p.checkTag(ctx, t, push)
+		if err != nil {
+			return err
+		}
+		if len(history) > 0 && history[0].Digest == m.Digest.s {
+			history = history[1:] // set again: no new state
+		}
+		past, err := json.Marshal(history)
+		if err != nil {
+			return storeError("write a tag", err)
+		}
+		rec := tagRecord{tagState: tagState{m.Digest.s, m.MediaType, int64(len(m.Body)), push.By, p.now().UTC().Truncate(time.Millisecond)}}
+		objects := append(slices.Clip(first),
+			storage.Object{Key: p.hintKey(m.Digest, t), Body: encodeRecord(&hintRecord{}, nil)},
+			storage.Object{Key: p.tagKey(t), Body: encodeRecord(&rec, past), Cond: cond})
+		done, err := p.putAll(ctx, objects...)
+		if err == nil || !isConflict(err) {
+			return storeError("write a tag", err)
+		}
+		first = first[min(done, len(first)):]
+		if err := pause(ctx, attempt); err != nil {
+			return err
+		}
+	}
+}
+
+// DeleteTag removes a tag; the manifest stays. [ManifestUnknown] when there is no such tag.
+func (p Repository) DeleteTag(ctx context.Context, t Tag) error {
+	for attempt := 0; ; attempt++ {
+		rec, info, err := p.readTag(ctx, p.store, t)
+		visible := err == nil
+		if visible {
+			if gone := p.findManifest(ctx, Digest{rec.Digest}); isAbsent(gone) {
+				visible = false
+			} else if gone != nil {
+				return storeError("delete a tag", gone)
+			}
+			err = p.store.Delete(ctx, p.tagKey(t), storage.Match(info.Rev))
+		}
+		switch {
+		case isAbsent(err), err == nil && !visible:
+			return p.unknown(ctx, ManifestUnknown, "the repository %s has no tag %s", p.name, t)
+		case !isConflict(err):
+			return storeError("delete a tag", err)
+		}
+		if err := pause(ctx, attempt); err != nil {
+			return err
+		}
+	}
+}
+
+// dropTags removes the tags that name a manifest, which the hints lead to. The hints stay for the collection: a push at
+// the same time may be about to rely on one.
+func (p Repository) dropTags(ctx context.Context, d Digest) error {
+	for hint, err := range p.store.List(ctx, p.hintPrefix(d), "") {
+		if err != nil {
+			return err
+		}
+		t, err := ParseTag(strings.TrimPrefix(hint.Key, p.hintPrefix(d)))
+		if err != nil {
+			return err
+		}
+		if err := p.dropTag(ctx, t, d); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// dropTag removes a tag if it names d, and d is gone.
+func (p Repository) dropTag(ctx context.Context, t Tag, d Digest) error {
+	for attempt := 0; ; attempt++ {
+		rec, info, err := p.readTag(ctx, p.store, t)
+		if isAbsent(err) || err == nil && rec.Digest != d.s {
+			return nil
+		}
+		if err == nil {
+			if err = p.findManifest(ctx, d); err == nil {
+				return nil // it was pushed again
+			}
+		}
+		if !isAbsent(err) {
+			return err
+		}
+		if err = p.store.Delete(ctx, p.tagKey(t), storage.Match(info.Rev)); !isConflict(err) {
+			return err
+		}
+		if err := pause(ctx, attempt); err != nil {
+			return err
+		}
+	}
+}
+
+// Tags lists the tags of p in byte order: up to n after the given one ("" for the first; n < 0: all), and whether there
+// are more. [NameUnknown] when nothing was ever pushed to p.
+func (p Repository) Tags(ctx context.Context, after string, n int) ([]string, bool, error) {
+	tags := []string{}
+	prefix := p.tagPrefix()
+	for info, err := range p.store.List(ctx, prefix, prefix+after) {
+		if err != nil {
+			return nil, false, storeError("list tags", err)
+		}
+		if n >= 0 && len(tags) == n {
+			return tags, true, nil
+		}
+		tags = append(tags, info.Key[len(prefix):])
+	}
+	if len(tags) == 0 {
+		if err := p.unknown(ctx, Unknown, ""); CodeOf(err) != Unknown {
+			return nil, false, err
+		}
+	}
+	return tags, false, nil
+}

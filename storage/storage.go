@@ -1,0 +1,199 @@
+// Package storage defines what Berth asks of a place to keep bytes: five methods over whole objects under flat keys.
+//
+// Everything above this package is written against [Driver]; everything below it (filesystem, memory, object stores)
+// passes one suite, storagetest.Test, which is the specification of these methods. Decorators (cached, measured, …) are
+// drivers around a driver; [As] finds an optional ability through them.
+package storage
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"iter"
+	"strings"
+	"time"
+)
+
+// The classes of errors a driver returns, besides fs.ErrNotExist and the errors of a context. Drivers wrap them with
+// the operation and the key; callers use errors.Is.
+var (
+	// ErrConflict says that a condition did not hold: nothing was changed by this call. After a lost reply it may also
+	// be the echo of the caller's own write, so a caller that needs to know reads the object back.
+	ErrConflict = errors.New("the condition did not hold")
+	// ErrUnavailable says that the store could not do it now. The call may or may not have taken effect.
+	ErrUnavailable = errors.New("the storage is unavailable")
+	// ErrNoSpace says that the store is full (bytes, inodes or quota). The call had no effect.
+	ErrNoSpace = errors.New("no space left in the storage")
+	// ErrInvalidKey says that a key is not one a driver can hold; see [CheckKey].
+	ErrInvalidKey = errors.New("invalid storage key")
+)
+
+// A Rev names one content of one key: no two contents ever held by a key share a Rev. It is opaque to callers.
+type Rev string
+
+// Info describes an object.
+type Info struct {
+	Key     string
+	Size    int64     // bytes
+	ModTime time.Time // when it was last written, by the clock of the store
+	Rev     Rev       // may be empty in a listing
+}
+
+// A Driver keeps whole objects under flat, slash-separated keys. Objects appear complete or not at all and are replaced
+// whole: there is no rename, no append and there are no directories. When Put or Delete returns nil, the change is on
+// stable storage.
+//
+// Drivers are safe for concurrent use, by several processes at once where their configuration says so. Errors match
+// fs.ErrNotExist, [ErrConflict], [ErrUnavailable], [ErrNoSpace] or a context error; retries happen inside drivers.
+type Driver interface {
+	// Open reads n bytes of an object from the offset off; n < 0 means to the end. A range that reaches past the end is
+	// cut at the end, and an offset at or past the end yields an empty reader; a negative offset is an error. The reader
+	// serves one content, even when the key is replaced or deleted meanwhile. Info describes the whole object. The
+	// reader may also be an io.Seeker (over the whole object) when the range is the whole object.
+	Open(ctx context.Context, key string, off, n int64) (io.ReadCloser, Info, error)
+	// Stat describes an object.
+	Stat(ctx context.Context, key string) (Info, error)
+	// Put writes an object whole. The size is that of r, or -1 when it is not known; a reader that ends early, or goes
+	// on, makes the put fail with nothing written. cond decides whether it may take place; it is checked, at the latest,
+	// at the moment the object appears.
+	Put(ctx context.Context, key string, r io.Reader, size int64, cond Cond) (Info, error)
+	// Delete removes an object. Deleting what is not there is no error, unless cond is a [Match], which is then an
+	// [ErrConflict].
+	Delete(ctx context.Context, key string, cond Cond) error
+	// List yields the objects whose key begins with prefix and is greater than after, in the byte order of whole keys.
+	// It stops at the first error. An object put or deleted while listing may or may not be seen; all others are.
+	List(ctx context.Context, prefix, after string) iter.Seq2[Info, error]
+}
+
+// A Cond is a condition on the present content of a key. The zero Cond always holds.
+type Cond struct {
+	kind condKind
+	rev  Rev
+}
+
+type condKind uint8
+
+const (
+	always condKind = iota
+	absent
+	match
+)
+
+// Absent holds when the key has no object.
+func Absent() Cond { return Cond{kind: absent} }
+
+// Match holds when the key has an object and its Rev is r.
+func Match(r Rev) Cond { return Cond{kind: match, rev: r} }
+
+// IsAlways reports whether c is the zero Cond, which always holds.
+func (c Cond) IsAlways() bool { return c.kind == always }
+
+// IsAbsent reports whether c asks that there be no object.
+func (c Cond) IsAbsent() bool { return c.kind == absent }
+
+// Rev returns the Rev that c asks for, if it is a [Match].
+func (c Cond) Rev() (Rev, bool) { return c.rev, c.kind == match }
+
+// Holds reports whether c holds for a key with the given content; exists is false when it has none.
+func (c Cond) Holds(exists bool, rev Rev) bool {
+	switch c.kind {
+	case absent:
+		return !exists
+	case match:
+		return exists && rev == c.rev
+	default:
+		return true
+	}
+}
+
+// An Object is one member of [PutAll].
+type Object struct {
+	Key  string
+	Body []byte
+	Cond Cond
+}
+
+// A Batcher makes several small objects durable for little more than the price of one.
+type Batcher interface {
+	// PutAll is as the function of that name.
+	PutAll(ctx context.Context, objects []Object) ([]Info, error)
+}
+
+// PutAll puts small objects in order, each only when all before it were put, and returns an Info for each that was. It
+// stops at the first error; what was put by then stays, and is durable. Through a crash, too, no object survives
+// without those before it.
+func PutAll(ctx context.Context, d Driver, objects ...Object) ([]Info, error) {
+	if b, ok := As[Batcher](d); ok {
+		return b.PutAll(ctx, objects)
+	}
+	infos := make([]Info, 0, len(objects))
+	for _, o := range objects {
+		info, err := d.Put(ctx, o.Key, strings.NewReader(string(o.Body)), int64(len(o.Body)), o.Cond)
+		if err != nil {
+			return infos, err
+		}
+		infos = append(infos, info)
+	}
+	return infos, nil
+}
+
+// ReadAll reads an object of at most limit bytes; a larger one is an error.
+func ReadAll(ctx context.Context, d Driver, key string, limit int64) ([]byte, Info, error) {
+	r, info, err := d.Open(ctx, key, 0, -1)
+	if err != nil {
+		return nil, Info{}, err
+	}
+	defer r.Close()
+	if info.Size > limit {
+		return nil, Info{}, fmt.Errorf("read %s: it has %d bytes, more than the %d allowed", key, info.Size, limit)
+	}
+	body := make([]byte, info.Size)
+	if _, err := io.ReadFull(r, body); err != nil {
+		return nil, Info{}, fmt.Errorf("read %s: %w", key, err)
+	}
+	return body, info, nil
+}
+
+// As finds the first driver in d's chain of decorators that is a T. A decorator offers the driver it wraps by a method
+// Unwrap() Driver; one that must see every call of an ability implements it.
+func As[T any](d Driver) (T, bool) {
+	for d != nil {
+		if t, ok := d.(T); ok {
+			return t, true
+		}
+		w, ok := d.(interface{ Unwrap() Driver })
+		if !ok {
+			break
+		}
+		d = w.Unwrap()
+	}
+	var zero T
+	return zero, false
+}
+
+// MaxKey is the length of the longest key, in bytes.
+const MaxKey = 900
+
+// CheckKey returns an error that matches [ErrInvalidKey] unless key is one that every driver can hold: at most
+// [MaxKey] bytes, of parts between slashes, each of 1 to 255 bytes out of letters, digits and "!-._", none of them "."
+// or "..".
+func CheckKey(key string) error {
+	if key == "" || len(key) > MaxKey {
+		return fmt.Errorf("%w: %d bytes long", ErrInvalidKey, len(key))
+	}
+	for part := range strings.SplitSeq(key, "/") {
+		if part == "" || len(part) > 255 || part == "." || part == ".." || strings.ContainsFunc(part, invalidInKey) {
+			return fmt.Errorf("%w: %q", ErrInvalidKey, key)
+		}
+	}
+	return nil
+}
+
+func invalidInKey(r rune) bool {
+	switch {
+	case 'a' <= r && r <= 'z', 'A' <= r && r <= 'Z', '0' <= r && r <= '9':
+		return false
+	}
+	return !strings.ContainsRune("!-._", r)
+}
