@@ -165,22 +165,24 @@ func resolve(t reflect.Type, rest string) (path []string, leaf reflect.Type, ok 
 // stands for.
 func foreignPath(rest string) []string {
 	for _, f := range foreignKeys {
+		path := strings.Split(f.path, ".")
 		if tail, ok := cutName(rest, spelled(f.path)); ok {
-			path := strings.Split(f.path, ".")
 			if tail != "" {
 				path = append(path, strings.Split(strings.ToLower(tail), "_")...)
 			}
 			return path
 		}
-		if section, _, ok := strings.Cut(f.path, "."); ok && strings.EqualFold(rest, section) {
-			return []string{section}
+		for i := 1; i < len(path); i++ {
+			if strings.EqualFold(rest, spelled(strings.Join(path[:i], "."))) {
+				return path[:i]
+			}
 		}
 	}
 	return nil
 }
 
-// literal makes the value of a variable for a key of type t. Texts are taken as they are, so that secrets may consist of
-// digits, and begin with anything; quotes around them are taken off.
+// literal makes the value of a variable for a key of type t. Texts are taken as they are, so that secrets may consist
+// of digits, and begin with anything; quotes around them are taken off.
 func (e *environment) literal(s setting, t reflect.Type) *tree {
 	switch t.Kind() {
 	case reflect.Slice, reflect.Map, reflect.Pointer:

@@ -1,0 +1,162 @@
+// Package server serves HTTP: it listens, mounts the handlers, bounds what stalls, answers health checks, tells the
+// service manager how it is, and drains when it is told to stop.
+package server
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log"
+	"net"
+	"net/http"
+	"os"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/gorilla/mux"
+	"github.com/sirupsen/logrus"
+
+	"berth/registry/observe"
+)
+
+// Options: zero values mean defaults.
+type Options struct {
+	// Prefix stands before /v2/ in paths.
+	Prefix string
+	// ReadHeaderTimeout bounds the header of a request. 0: 10 s.
+	ReadHeaderTimeout time.Duration
+	// IdleTimeout bounds the time between requests on a connection. 0: 2 min.
+	IdleTimeout time.Duration
+	// ProgressTimeout bounds the time without a byte moving, either way. 0: 1 min.
+	ProgressTimeout time.Duration
+	// DrainTimeout bounds how long running requests may go on after the first signal. 0: they are cut at once.
+	DrainTimeout time.Duration
+	// MaxHeaderBytes bounds the header of a request. 0: 64 KiB.
+	MaxHeaderBytes int
+	// Check says whether requests can be served. Nil: always.
+	Check func(context.Context) error
+	// Background runs beside the requests, until its context ends.
+	Background []func(context.Context)
+	// AccessLog gets a line for each request. Nil: there is none.
+	AccessLog *observe.AccessLog
+	// Log is for what the operator should know.
+	Log logrus.FieldLogger
+}
+
+// A Server serves the registry on some listeners.
+type Server struct {
+	o          Options
+	http       *http.Server
+	probe      *probe
+	supervisor supervisor
+	draining   atomic.Bool
+}
+
+// New makes a server for the API.
+func New(api http.Handler, o Options) *Server {
+	for value, fallback := range map[*time.Duration]time.Duration{
+		&o.ReadHeaderTimeout: 10 * time.Second, &o.IdleTimeout: 2 * time.Minute, &o.ProgressTimeout: time.Minute,
+	} {
+		if *value <= 0 {
+			*value = fallback
+		}
+	}
+	if o.MaxHeaderBytes <= 0 {
+		o.MaxHeaderBytes = 64 << 10
+	}
+	if o.Check == nil {
+		o.Check = func(context.Context) error { return nil }
+	}
+	s := &Server{o: o, supervisor: supervisor{os.Getenv}}
+	s.probe = &probe{check: o.Check, timeout: probeTimeout, ttl: probeTTL, log: o.Log}
+	s.http = &http.Server{
+		Handler:           observe.Handler(progressing(s.routes(api), o.ProgressTimeout), o.AccessLog, o.Log),
+		ReadHeaderTimeout: o.ReadHeaderTimeout,
+		IdleTimeout:       o.IdleTimeout,
+		MaxHeaderBytes:    o.MaxHeaderBytes,
+		ErrorLog:          log.New(httpErrors{o.Log}, "", 0),
+	}
+	return s
+}
+
+// httpErrors writes what net/http complains about to the log.
+type httpErrors struct{ log logrus.FieldLogger }
+
+func (w httpErrors) Write(p []byte) (int, error) {
+	w.log.Warn(strings.TrimSpace(string(p)))
+	return len(p), nil
+}
+
+// routes mounts the handlers. Paths reach the API as they were sent: it rejects what is odd, nothing is cleaned.
+func (s *Server) routes(api http.Handler) http.Handler {
+	router := mux.NewRouter().SkipClean(true).OmitRouteFromContext(true)
+	prefix := strings.TrimSuffix(s.o.Prefix, "/")
+	router.PathPrefix(prefix + "/v2/").Handler(api)
+	router.Path(prefix + "/v2").Handler(api)
+	router.Path("/readyz").HandlerFunc(s.ready)
+	for _, path := range []string{"/", "/healthz"} {
+		router.Path(path).HandlerFunc(live)
+	}
+	return router
+}
+
+// Run serves on the listeners until a signal comes, ctx ends or serving fails, and then drains: it stops accepting, lets
+// running requests finish for as long as the drain timeout or until another signal, and cuts the rest. It returns nil
+// when it was told to stop.
+func (s *Server) Run(ctx context.Context, listeners []net.Listener, signals <-chan os.Signal) error {
+	background, stop := context.WithCancel(context.WithoutCancel(ctx))
+	var running sync.WaitGroup
+	defer func() { stop(); running.Wait() }()
+	for _, task := range append(s.o.Background, s.supervisor.watchdog) {
+		running.Go(func() { task(background) })
+	}
+	failed := make(chan error, len(listeners))
+	for _, l := range listeners {
+		go func() { failed <- s.http.Serve(listener{l, s.o.ProgressTimeout}) }()
+		s.o.Log.WithField("address", l.Addr().String()).Info("listening")
+	}
+	s.tell("READY=1")
+	var cause error
+	select {
+	case err := <-failed:
+		cause = fmt.Errorf("serve: %w", err)
+	case sig := <-signals:
+		s.o.Log.WithField("signal", sig.String()).Info("stopping")
+	case <-ctx.Done():
+	}
+	s.drain(signals)
+	return cause
+}
+
+// drain ends the server: gently at first.
+func (s *Server) drain(signals <-chan os.Signal) {
+	s.draining.Store(true)
+	s.tell("STOPPING=1")
+	ctx, cancel := context.WithTimeout(context.Background(), s.o.DrainTimeout)
+	defer cancel()
+	done := make(chan struct{})
+	go func() {
+		select {
+		case <-signals:
+			cancel()
+		case <-done:
+		}
+	}()
+	err := s.http.Shutdown(ctx)
+	close(done)
+	if err == nil {
+		return
+	}
+	s.o.Log.Warn("cutting the requests that still run")
+	if err := s.http.Close(); err != nil && !errors.Is(err, net.ErrClosed) {
+		s.o.Log.WithError(err).Warn("closing connections")
+	}
+}
+
+func (s *Server) tell(state string) {
+	if err := s.supervisor.tell(state); err != nil {
+		s.o.Log.WithError(err).Warn("the service manager was not told " + state)
+	}
+}
