@@ -151,9 +151,9 @@ type ReadOnly struct {
 	Enabled bool `yaml:"enabled" default:"false"`
 }
 
-// Auth is the section auth.
+// Auth is the section auth. Without any of its keys nobody said who may use the registry.
 type Auth struct {
-	// Lets everybody do everything. It is written as `auth: none`; not nil when it is.
+	// Lets everybody do everything. It can be written as `auth: none`.
 	None *NoAuth `yaml:"none" choice:"optional"`
 }
 
@@ -246,6 +246,6 @@ type Platform struct {
 
 // GC is the section gc.
 type GC struct {
-	// How long anything is kept after it was last relied on. No request may last longer than half of it.
+	// How long what is not used is kept before it may be collected.
 	Grace time.Duration `yaml:"grace" default:"24h" min:"1s"`
 }

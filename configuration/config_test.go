@@ -111,7 +111,9 @@ func TestFiles(t *testing.T) {
 			func(c *Config) bool { return c.Storage.Delete.Enabled && c.Tags.MaxTags == 7 }},
 		{"enums in any case", "storage: inmemory\nlog: {level: WARN}", func(c *Config) bool { return c.Log.Level == "warn" }},
 		{"headers", "storage: inmemory\nhttp: {headers: {X-A: [b, 'c: d']}}",
-			func(c *Config) bool { return reflect.DeepEqual(c.HTTP.Headers, map[string][]string{"X-A": {"b", "c: d"}}) }},
+			func(c *Config) bool {
+				return reflect.DeepEqual(c.HTTP.Headers, map[string][]string{"X-A": {"b", "c: d"}})
+			}},
 		{"aliases", "storage: inmemory\ncatalog: {maxentries: &n 9}\ntags: {maxtags: *n}",
 			func(c *Config) bool { return c.Tags.MaxTags == 9 }},
 		{"a socket", "storage: inmemory\nhttp: {net: unix, addr: /run/berth.sock}", func(c *Config) bool { return true }},
@@ -143,19 +145,19 @@ func TestRefusals(t *testing.T) {
 		yaml string
 		want string
 	}{
-		{"", "c.yml:1: version: must be given: version: 0.1|c.yml: storage: must have one of filesystem, inmemory, emptydir"},
+		{"", "c.yml: storage: must have one of filesystem, inmemory, emptydir|c.yml:1: version: must be given: version: 0.1"},
 		{"storage: inmemory", "c.yml:1: version: must be given: version: 0.1"},
 		{"version: 0.2\nstorage: inmemory", `c.yml:1: version: must be 0.1, not "0.2"`},
 		{"version: 0.1", "c.yml: storage: must have one of filesystem, inmemory, emptydir"},
 		{"version: 0.1\nstorage: {delete: {enabled: true}}", "c.yml:2: storage: must have one of filesystem, inmemory, emptydir"},
 		{"version: 0.1\nstorage:\n  filesystem:\n  inmemory:",
 			"c.yml:4: storage: has both filesystem (c.yml:3) and inmemory; keep one"},
-		{"version: 0.1\nstorage: tape", "c.yml:2: storage.tape: unknown key; the nearest is storage|" +
+		{"version: 0.1\nstorage: tape", "c.yml:2: storage.tape: unknown key; the nearest is storage.tag|" +
 			"c.yml:2: storage: must have one of filesystem, inmemory, emptydir"},
 		{minimal + "http:\n  adr: x", "c.yml:4: http.adr: unknown key; the nearest is http.addr"},
 		{minimal + "htp: {addr: x}", "c.yml:3: htp: unknown key; the nearest is http"},
 		{minimal + "log:\n  accesslog:\n    disable: true", "c.yml:5: log.accesslog.disable: unknown key; the nearest is log.accesslog.disabled"},
-		{minimal + `"a\nb": 1`, `c.yml:3: "a\nb": unknown key; the nearest is gc`},
+		{minimal + `"a\nb": 1`, `c.yml:3: "a\nb": unknown key; the nearest is auth`},
 		{minimal + "http: {addr: ':1'}\nhttp: {}", "c.yml:4: http: given twice, first at c.yml:3"},
 		{minimal + "log:\n  fields:\n    a: 1\n    a: 2", "c.yml:6: log.fields.a: given twice, first at c.yml:5"},
 		{minimal + "log: {level: trace}", `c.yml:3: log.level: must be one of error, warn, info, debug, not "trace"`},
@@ -196,7 +198,7 @@ func TestRefusals(t *testing.T) {
 		{"- a", "c.yml:1: must be a section such as {key: value}, not a list"},
 		{minimal + "a: [", "c.yml:3: not valid YAML: did not find expected node content"},
 		{minimal + "log: {level: *x}", "c.yml:1: not valid YAML: unknown anchor 'x' referenced"},
-		{minimal + "---\nversion: 0.1", "c.yml:4: a second document begins here; only one is read"},
+		{minimal + "---\nversion: 0.1", "c.yml:3: a second document begins here; only one is read"},
 		{minimal + "log: &a {fields: *a}", "c.yml:1: too large, or an alias that contains itself"},
 		{"version: 0.3\nstorage: inmemory\nlog: {level: x}\nhttp: {net: y}", `c.yml:1: version: must be 0.1, not "0.3"|` +
 			`c.yml:3: log.level: must be one of error, warn, info, debug, not "x"|c.yml:4: http.net: must be one of tcp, unix, not "y"`},

@@ -111,7 +111,10 @@ func (d *decoder) list(t *tree, v reflect.Value, path string) {
 		d.fail(t.source, path, "must be %s, not %v", expected(v.Type()), t)
 		return
 	}
-	v.Set(reflect.MakeSlice(v.Type(), len(t.items), len(t.items)))
+	v.SetZero() // an empty list is nil, as an absent one
+	if len(t.items) > 0 {
+		v.Set(reflect.MakeSlice(v.Type(), len(t.items), len(t.items)))
+	}
 	for i, item := range t.items {
 		key := path + "[" + strconv.Itoa(i) + "]"
 		d.sources[key] = item.source
@@ -124,7 +127,10 @@ func (d *decoder) mapping(t *tree, v reflect.Value, path string) {
 		d.fail(t.source, path, "must be %s, not %v", expected(v.Type()), t)
 		return
 	}
-	v.Set(reflect.MakeMap(v.Type()))
+	v.SetZero()
+	if len(t.entries) > 0 {
+		v.Set(reflect.MakeMap(v.Type()))
+	}
 	for _, e := range t.entries {
 		key := join(path, e.key)
 		if first, twice := d.sources[key]; twice {

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"unicode"
 	"unicode/utf8"
 )
 
@@ -64,8 +65,12 @@ func (s setting) isKubernetes() bool {
 }
 
 func (e *environment) set(s setting) {
-	if !utf8.ValidString(s.name + s.value) {
-		e.fail(strings.ToValidUTF8(s.name, "?"), "", "is not UTF-8")
+	if !utf8.ValidString(s.name) || strings.ContainsFunc(s.name, unicode.IsControl) {
+		e.warn(quote(s.name), "", "ignored: no key has such a name")
+		return
+	}
+	if !utf8.ValidString(s.value) {
+		e.fail(s.name, "", "is not UTF-8")
 		return
 	}
 	config := reflect.TypeFor[Config]()
@@ -87,7 +92,9 @@ func (e *environment) set(s setting) {
 		e.write(path, s, e.document(s))
 		return
 	}
-	e.warn(quoteName(s.name), "", "unknown variable; the nearest is %s", nearest(s.name, variables()))
+	if len(e.warnings) < maxErrors {
+		e.warn(s.name, "", "unknown variable; the nearest is %s", nearest(s.name, variables()))
+	}
 }
 
 // write puts a value where its variable says, unless it could not be read.
@@ -209,7 +216,7 @@ func (e *environment) literal(s setting, t reflect.Type) *tree {
 func (e *environment) document(s setting) *tree {
 	t, err := parseYAML([]byte(s.value), func(int) string { return s.name })
 	if err != nil {
-		e.fail(quoteName(s.name), "", "not valid YAML; write a list as [a, b], a section as {key: value}")
+		e.fail(s.name, "", "not valid YAML; write a list as [a, b], a section as {key: value}")
 		return nil
 	}
 	return t
@@ -344,11 +351,4 @@ func variables() []string {
 		names = append(names, variable(path))
 	}
 	return names
-}
-
-func quoteName(name string) string {
-	if plainKey.MatchString(name) {
-		return name
-	}
-	return quote(name)
 }

@@ -186,10 +186,10 @@ func expected(t reflect.Type) string {
 	case reflect.TypeFor[time.Duration]():
 		return "a duration such as 30s, 12h or 7d"
 	}
-	switch t.Kind() {
-	case reflect.Slice:
+	switch _, isSection := sectionType(t); {
+	case t.Kind() == reflect.Slice:
 		return "a list such as [a, b]"
-	case reflect.Map, reflect.Struct, reflect.Pointer:
+	case t.Kind() == reflect.Map || isSection:
 		return "a section such as {key: value}"
 	}
 	return "a text"

@@ -1,9 +1,9 @@
 package configuration
 
 import (
+	"cmp"
 	"fmt"
 	"io"
-	"maps"
 	"reflect"
 	"slices"
 	"strconv"
@@ -35,9 +35,10 @@ func (c *Config) show(v reflect.Value, path string) *yaml.Node {
 		if v.Len() > 0 {
 			n.LineComment = ""
 		}
-		names := slices.Sorted(maps.Keys(mapKeys(v)))
+		names := v.MapKeys()
+		slices.SortFunc(names, func(a, b reflect.Value) int { return cmp.Compare(a.String(), b.String()) })
 		for _, name := range names {
-			n.Content = append(n.Content, stringNode(name), c.show(v.MapIndex(reflect.ValueOf(name)), join(path, name)))
+			n.Content = append(n.Content, stringNode(name.String()), c.show(v.MapIndex(name), join(path, name.String())))
 		}
 	case reflect.Slice:
 		n.Kind = yaml.SequenceNode
@@ -73,12 +74,4 @@ func (c *Config) showSection(v reflect.Value, path string) *yaml.Node {
 
 func stringNode(text string) *yaml.Node {
 	return &yaml.Node{Kind: yaml.ScalarNode, Tag: "!!str", Value: text}
-}
-
-func mapKeys(v reflect.Value) map[string]bool {
-	all := map[string]bool{}
-	for _, key := range v.MapKeys() {
-		all[key.String()] = true
-	}
-	return all
 }

@@ -91,7 +91,7 @@ func (w httpErrors) Write(p []byte) (int, error) {
 
 // routes mounts the handlers. Paths reach the API as they were sent: it rejects what is odd, nothing is cleaned.
 func (s *Server) routes(api http.Handler) http.Handler {
-	router := mux.NewRouter().SkipClean(true).OmitRouteFromContext(true)
+	router := mux.NewRouter().SkipClean(true)
 	prefix := strings.TrimSuffix(s.o.Prefix, "/")
 	router.PathPrefix(prefix + "/v2/").Handler(api)
 	router.Path(prefix + "/v2").Handler(api)

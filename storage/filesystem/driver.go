@@ -43,7 +43,7 @@ type Options struct {
 
 // A Driver is a [storage.Driver] and a [storage.Batcher] over a folder.
 //
-// A Rev of an object up to smallObject bytes is taken from its bytes, so equal bytes share one. A Rev of a larger object
+// A Rev of an object smaller than smallObject is taken from its bytes, so equal bytes share one. A Rev of a larger object
 // is taken from its inode, size, time and its first and last bytes, where a nonce, if any, must be.
 type Driver struct {
 	options Options
@@ -104,13 +104,15 @@ func (d *Driver) Close() error {
 		return nil
 	}
 	d.closed = true
-	err := os.RemoveAll(d.temp)
-	return errors.Join(err, d.release())
+	return d.release()
 }
 
-// release closes every file that the driver holds, and with them gives up its locks.
+// release removes the temporary files, closes every file that the driver holds, and with them gives up its locks.
 func (d *Driver) release() error {
 	var errs []error
+	if d.temp != "" {
+		errs = append(errs, os.RemoveAll(d.temp))
+	}
 	if d.locks != nil {
 		errs = append(errs, d.locks.close())
 	}

@@ -18,7 +18,7 @@ func classify(err error) error {
 		return nil
 	case isFull(err):
 		return fmt.Errorf("%w: %v", storage.ErrNoSpace, err)
-	case errors.Is(err, storage.ErrUnavailable):
+	case errors.Is(err, storage.ErrUnavailable), errors.Is(err, storage.ErrNoSpace):
 		return err
 	}
 	return fmt.Errorf("%w: %v", storage.ErrUnavailable, err)

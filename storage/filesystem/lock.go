@@ -157,12 +157,7 @@ func shardName(i int) string { return fmt.Sprintf("%02x", i) }
 
 // flock is flock(2) without waiting; an open file that is locked otherwise answers EWOULDBLOCK.
 func flock(f *os.File, how int) error {
-	for {
-		err := unix.Flock(int(f.Fd()), how|unix.LOCK_NB)
-		if err != unix.EINTR {
-			return err
-		}
-	}
+	return uninterrupted(func() error { return unix.Flock(int(f.Fd()), how|unix.LOCK_NB) })
 }
 
 // waitFlock locks f, trying again after pauses that double from the shortest to the longest.

@@ -5,6 +5,8 @@ import (
 	"io/fs"
 	"os"
 	"syscall"
+
+	"golang.org/x/sys/unix"
 )
 
 // A system is what the driver asks of the operating system to change its tree and to make changes durable. Tests put
@@ -13,7 +15,8 @@ type system interface {
 	rename(from, to string) error    // replaces to
 	renameNew(from, to string) error // fs.ErrExist if to is there
 	mkdir(path string, mode fs.FileMode) error
-	remove(path string) error // a file or an empty folder
+	unlink(path string) error // a file, never a folder
+	rmdir(path string) error  // an empty folder, never a file
 
 	syncFile(f *os.File) error
 	syncDir(path string) error
@@ -30,10 +33,40 @@ type traits struct {
 
 type realSystem struct{}
 
-func (realSystem) rename(from, to string) error              { return os.Rename(from, to) }
 func (realSystem) mkdir(path string, mode fs.FileMode) error { return os.Mkdir(path, mode) }
-func (realSystem) remove(path string) error                  { return os.Remove(path) }
 func (realSystem) syncFile(f *os.File) error                 { return f.Sync() }
+
+// rename, unlink and rmdir are the plain system calls: their namesakes in os look first, or try the other.
+
+func (realSystem) rename(from, to string) error {
+	if err := uninterrupted(func() error { return unix.Rename(from, to) }); err != nil {
+		return &os.LinkError{Op: "rename", Old: from, New: to, Err: err}
+	}
+	return nil
+}
+
+func (realSystem) unlink(path string) error {
+	return pathError("unlink", path, uninterrupted(func() error { return unix.Unlink(path) }))
+}
+
+func (realSystem) rmdir(path string) error {
+	return pathError("rmdir", path, uninterrupted(func() error { return unix.Rmdir(path) }))
+}
+
+func uninterrupted(call func() error) error {
+	for {
+		if err := call(); err != unix.EINTR {
+			return err
+		}
+	}
+}
+
+func pathError(op, path string, err error) error {
+	if err == nil {
+		return nil
+	}
+	return &fs.PathError{Op: op, Path: path, Err: err}
+}
 
 // syncDir makes the entries of a folder durable, where the file system knows how to sync a folder.
 func (realSystem) syncDir(path string) error {
@@ -53,5 +86,6 @@ func linkNew(from, to string) error {
 	if err := os.Link(from, to); err != nil {
 		return err
 	}
-	return os.Remove(from)
+	os.Remove(from) // the object is in its place; if this fails, the next start sweeps the other name
+	return nil
 }

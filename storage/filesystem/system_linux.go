@@ -11,7 +11,9 @@ import (
 
 // renameNew falls back to a link where the file system has no such rename (NFS, and FUSE at times).
 func (realSystem) renameNew(from, to string) error {
-	err := unix.Renameat2(unix.AT_FDCWD, from, unix.AT_FDCWD, to, unix.RENAME_NOREPLACE)
+	err := uninterrupted(func() error {
+		return unix.Renameat2(unix.AT_FDCWD, from, unix.AT_FDCWD, to, unix.RENAME_NOREPLACE)
+	})
 	switch {
 	case err == nil:
 		return nil

@@ -1,0 +1,66 @@
+package main
+
+import (
+	"fmt"
+	"io"
+
+	"github.com/spf13/cobra"
+
+	"berth/configuration"
+)
+
+func newConfig(env environment) *cobra.Command {
+	config := &cobra.Command{Use: "config", Short: "Check and show configurations", Args: usage(cobra.NoArgs)}
+	config.RunE = func(cmd *cobra.Command, _ []string) error { return cmd.Help() }
+	config.AddCommand(&cobra.Command{
+		Use: "check [FILE]", Short: "Tell whether the server would accept a configuration",
+		Long: "check reads a file and the REGISTRY_* variables as `berth serve` does, and lists all that is wrong with them.\n" +
+			"It opens no storage and listens nowhere.",
+		Example: "  berth config check config.yml\n  REGISTRY_HTTP_ADDR=:5000 berth config check config.yml",
+		Args:    usage(cobra.MaximumNArgs(1)),
+		RunE: func(_ *cobra.Command, args []string) error {
+			file, _, err := load(args, env)
+			if err == nil {
+				_, err = fmt.Fprintf(env.stdout, "%s: ok\n", file)
+			}
+			return err
+		},
+	}, &cobra.Command{
+		Use: "show [FILE]", Short: "Print the effective configuration and where each value comes from",
+		Long:    "show prints all values, those of the file, the REGISTRY_* variables and the defaults. Secrets read ***.",
+		Example: "  berth config show config.yml",
+		Args:    usage(cobra.MaximumNArgs(1)),
+		RunE: func(_ *cobra.Command, args []string) error {
+			_, c, err := load(args, env)
+			if err != nil {
+				return err
+			}
+			return c.Show(env.stdout)
+		},
+	})
+	return config
+}
+
+// load reads the configuration for a command line and prints its warnings.
+func load(args []string, env environment) (file string, c *configuration.Config, err error) {
+	file, c, warnings, err := read(args, env)
+	printWarnings(env.stderr, warnings)
+	return file, c, err
+}
+
+func read(args []string, env environment) (file string, c *configuration.Config, warnings []configuration.Warning, err error) {
+	if len(args) > 0 {
+		file = args[0]
+	}
+	if file, err = configuration.Path(file, env.environ, configuration.DefaultPaths()); err != nil {
+		return "", nil, nil, err
+	}
+	c, warnings, err = configuration.Load(file, env.environ)
+	return file, c, warnings, err
+}
+
+func printWarnings(w io.Writer, warnings []configuration.Warning) {
+	for _, warning := range warnings {
+		fmt.Fprintf(w, "berth: warning: %s\n", warning)
+	}
+}

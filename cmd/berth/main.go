@@ -1,0 +1,108 @@
+// Command berth is an OCI registry.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"runtime"
+	"strings"
+
+	"github.com/spf13/cobra"
+)
+
+// version is set when a release is built: go build -ldflags "-X main.version=1.2.3".
+var version = "devel"
+
+// The exit codes.
+const (
+	exitFailed = 1
+	exitUsage  = 2
+)
+
+func main() {
+	os.Exit(run(context.Background(), os.Args[1:], environment{os.Environ(), os.Stdout, os.Stderr}))
+}
+
+// An environment is what a process is given.
+type environment struct {
+	environ        []string
+	stdout, stderr io.Writer
+}
+
+// A usageError is a command line that makes no sense.
+type usageError struct{ error }
+
+// run runs a command line and returns the exit code.
+func run(ctx context.Context, args []string, env environment) int {
+	root := newRoot(env)
+	root.SetArgs(args)
+	err := root.ExecuteContext(ctx)
+	if err == nil {
+		return 0
+	}
+	for line := range strings.SplitSeq(err.Error(), "\n") {
+		fmt.Fprintf(env.stderr, "berth: %s\n", line)
+	}
+	if errors.As(err, new(usageError)) {
+		fmt.Fprintln(env.stderr, "berth: run `berth help` for how it is used")
+		return exitUsage
+	}
+	return exitFailed
+}
+
+func newRoot(env environment) *cobra.Command {
+	root := &cobra.Command{
+		Use:   "berth [FILE]",
+		Short: "An OCI registry for container images and artifacts",
+		Long: "berth is an OCI registry in one program: docker, podman, skopeo and all others that speak the\n" +
+			"distribution API push to it and pull from it. `berth FILE` is short for `berth serve FILE`.",
+		Example:       "  berth serve config.yml\n  berth config check config.yml",
+		Version:       versionText(),
+		Args:          usage(cobra.MaximumNArgs(1)),
+		SilenceErrors: true,
+		SilenceUsage:  true,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if len(args) == 0 {
+				return cmd.Help()
+			}
+			if _, err := os.Stat(args[0]); err != nil && !strings.ContainsAny(args[0], "./") {
+				return usageError{fmt.Errorf("%q is neither a command nor a file", args[0])}
+			}
+			return serve(cmd.Context(), args[0], env)
+		},
+	}
+	root.SetOut(env.stdout)
+	root.SetErr(env.stderr)
+	root.SetVersionTemplate("{{.Version}}\n")
+	root.Flags().BoolP("version", "v", false, "print the version")
+	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
+	root.AddCommand(newServe(env), newConfig(env), newVersion(env))
+	return root
+}
+
+func newVersion(env environment) *cobra.Command {
+	return &cobra.Command{
+		Use: "version", Short: "Print the version", Args: usage(cobra.NoArgs),
+		RunE: func(*cobra.Command, []string) error {
+			_, err := fmt.Fprintln(env.stdout, versionText())
+			return err
+		},
+	}
+}
+
+func versionText() string {
+	return fmt.Sprintf("berth %s %s/%s %s", version, runtime.GOOS, runtime.GOARCH, runtime.Version())
+}
+
+// usage marks the errors of a check of arguments.
+func usage(check cobra.PositionalArgs) cobra.PositionalArgs {
+	return func(cmd *cobra.Command, args []string) error {
+		if err := check(cmd, args); err != nil {
+			return usageError{err}
+		}
+		return nil
+	}
+}

@@ -1,0 +1,94 @@
+package api
+
+import (
+	"strings"
+	"testing"
+
+	"berth/registry"
+)
+
+func TestJudgeRange(t *testing.T) {
+	for _, test := range []struct {
+		header string
+		size   int64
+		want   rangeVerdict
+	}{
+		{"bytes=0-0", 10, rangeServe},
+		{"bytes=5-", 10, rangeServe},
+		{"bytes=-3", 10, rangeServe},
+		{"bytes=-30", 10, rangeServe},
+		{"bytes=8-99", 10, rangeServe},
+		{"bytes=0-1, 4-5", 10, rangeServe},
+		{"bytes=0-1,99-", 10, rangeServe},
+		{"bytes=10-", 10, rangeUnsatisfiable},
+		{"bytes=-0", 10, rangeUnsatisfiable},
+		{"bytes=5-4", 10, rangeUnsatisfiable},
+		{"bytes=a-b", 10, rangeUnsatisfiable},
+		{"bytes=+1-2", 10, rangeUnsatisfiable},
+		{"bytes=", 10, rangeUnsatisfiable},
+		{"bytes=1", 10, rangeUnsatisfiable},
+		{"bytes=-", 10, rangeUnsatisfiable},
+		{"bytes=0-1,x", 10, rangeUnsatisfiable},
+		{"bytes=0-99999999999999999999", 10, rangeUnsatisfiable},
+		{"nonsense", 10, rangeUnsatisfiable},
+		{"lines=1-2", 10, rangeIgnore},
+		{"bytes=0-", 0, rangeIgnore},
+		{"bytes=" + strings.Repeat("0-0,", maxRanges), 10, rangeIgnore},
+	} {
+		if got := judgeRange(test.header, test.size); got != test.want {
+			t.Errorf("judgeRange(%q, %d) is %d, want %d", test.header, test.size, got, test.want)
+		}
+	}
+}
+
+func TestParseContentRange(t *testing.T) {
+	for _, test := range []struct {
+		header     string
+		start, end int64
+		ok         bool
+	}{
+		{"", -1, -1, true},
+		{"0-0", 0, 0, true},
+		{"5-9", 5, 9, true},
+		{"bytes 5-9/*", 5, 9, true},
+		{"bytes 5-9/100", 5, 9, true},
+		{"9-5", 0, 0, false},
+		{"5-", 0, 0, false},
+		{"-5", 0, 0, false},
+		{"5", 0, 0, false},
+		{"a-b", 0, 0, false},
+		{"5-9/100", 0, 0, false},
+		{"bytes=5-9", 0, 0, false},
+		{"0-9223372036854775808", 0, 0, false},
+	} {
+		start, end, err := parseContentRange(test.header)
+		if (err == nil) != test.ok || start != test.start || end != test.end {
+			t.Errorf("parseContentRange(%q) is %d, %d, %v", test.header, start, end, err)
+		}
+	}
+}
+
+func FuzzParseContentRange(f *testing.F) {
+	f.Add("0-5")
+	f.Add("bytes 0-5/6")
+	f.Fuzz(func(t *testing.T, header string) {
+		if start, end, err := parseContentRange(header); err == nil && header != "" && (start < 0 || end < start) {
+			t.Fatalf("%q is %d to %d", header, start, end)
+		}
+	})
+}
+
+func TestMatches(t *testing.T) {
+	d, err := registry.ParseDigest(testDigest)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for header, want := range map[string]bool{
+		`"` + testDigest + `"`: true, testDigest: true, `W/"` + testDigest + `"`: true, "*": true,
+		`"x", "` + testDigest + `"`: true, `"x"`: false, "": false, testSHA512: false,
+	} {
+		if got := matches([]string{header}, d); got != want {
+			t.Errorf("matches(%s) is %t", header, got)
+		}
+	}
+}

@@ -1,0 +1,78 @@
+package api
+
+import (
+	"crypto/tls"
+	"net/http"
+	"net/http/httptest"
+	"testing"
+)
+
+func TestLocation(t *testing.T) {
+	type header = map[string]string
+	for _, test := range []struct {
+		name     string
+		host     string
+		prefix   string
+		relative bool
+		tls      bool
+		header   header
+		want     string
+	}{
+		{name: "the request's host", want: "http://registry.test:5000/v2/a"},
+		{name: "tls", tls: true, want: "https://registry.test:5000/v2/a"},
+		{name: "relative", relative: true, header: header{"X-Forwarded-Host": "x.test"}, want: "/v2/a"},
+		{name: "prefix", prefix: "/x/y/", want: "http://registry.test:5000/x/y/v2/a"},
+		{name: "configured host", host: "https://reg.test:8443", header: header{"Forwarded": "host=x.test"}, want: "https://reg.test:8443/v2/a"},
+		{name: "configured host and prefix", host: "https://reg.test", prefix: "p", header: header{"X-Forwarded-Prefix": "/q"}, want: "https://reg.test/q/p/v2/a"},
+		{name: "proto and host", header: header{"X-Forwarded-Proto": "HTTPS", "X-Forwarded-Host": "x.test"}, want: "https://x.test/v2/a"},
+		{name: "the first of several", header: header{"X-Forwarded-Host": "x.test, y.test", "X-Forwarded-Proto": "https,http"}, want: "https://x.test/v2/a"},
+		{name: "port", header: header{"X-Forwarded-Host": "x.test", "X-Forwarded-Port": "8443"}, want: "http://x.test:8443/v2/a"},
+		{name: "implied port", header: header{"X-Forwarded-Host": "x.test", "X-Forwarded-Port": "443", "X-Forwarded-Proto": "https"}, want: "https://x.test/v2/a"},
+		{name: "port of an address", header: header{"X-Forwarded-Host": "[::1]", "X-Forwarded-Port": "81"}, want: "http://[::1]:81/v2/a"},
+		{name: "the host has a port", header: header{"X-Forwarded-Host": "x.test:1", "X-Forwarded-Port": "2"}, want: "http://x.test:1/v2/a"},
+		{name: "forwarded wins", header: header{"Forwarded": `for=1.2.3.4;Proto=https;host="x.test:9", host=y.test`, "X-Forwarded-Host": "z.test"}, want: "https://x.test:9/v2/a"},
+		{name: "forwarded prefix", header: header{"X-Forwarded-Prefix": "/reg/"}, want: "http://registry.test:5000/reg/v2/a"},
+
+		{name: "odd proto", header: header{"X-Forwarded-Proto": "javascript"}, want: "http://registry.test:5000/v2/a"},
+		{name: "odd host", header: header{"X-Forwarded-Host": "x.test/evil"}, want: "http://registry.test:5000/v2/a"},
+		{name: "user in host", header: header{"X-Forwarded-Host": "a@x.test"}, want: "http://registry.test:5000/v2/a"},
+		{name: "line break", header: header{"X-Forwarded-Host": "x.test\r\nSet-Cookie: a"}, want: "http://registry.test:5000/v2/a"},
+		{name: "odd port", header: header{"X-Forwarded-Host": "x.test", "X-Forwarded-Port": "1/evil"}, want: "http://x.test/v2/a"},
+		{name: "odd prefix", header: header{"X-Forwarded-Prefix": "//evil.test"}, want: "http://registry.test:5000/v2/a"},
+		{name: "climbing prefix", header: header{"X-Forwarded-Prefix": "/../x"}, want: "http://registry.test:5000/v2/a"},
+		{name: "odd forwarded", header: header{"Forwarded": `host="x.test/evil";proto=gopher`}, want: "http://registry.test:5000/v2/a"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			u, err := newURLs(test.host, test.prefix, test.relative)
+			if err != nil {
+				t.Fatal(err)
+			}
+			r := httptest.NewRequest(http.MethodPost, "http://registry.test:5000/v2/a/blobs/uploads/", nil)
+			if test.tls {
+				r.TLS = &tls.ConnectionState{}
+			}
+			for name, value := range test.header {
+				r.Header.Set(name, value)
+			}
+			if got := u.location(r, "/v2/a"); got != test.want {
+				t.Errorf("got %s, want %s", got, test.want)
+			}
+		})
+	}
+}
+
+func TestLocationWithoutHost(t *testing.T) {
+	r := httptest.NewRequest(http.MethodPost, "/v2/a/blobs/uploads/", nil)
+	r.Host = ""
+	if got, want := (&urls{}).location(r, "/v2/a"), "/v2/a"; got != want {
+		t.Errorf("got %s, want %s", got, want)
+	}
+}
+
+func TestURLsRefused(t *testing.T) {
+	for _, test := range [][2]string{{"reg.test", ""}, {"ftp://reg.test", ""}, {"https://", ""}, {"", "/a?b"}, {"", "/a/../b"}} {
+		if _, err := newURLs(test[0], test[1], false); err == nil {
+			t.Errorf("the host %q and the prefix %q are accepted", test[0], test[1])
+		}
+	}
+}

@@ -1,0 +1,3 @@
+module berth/tests
+
+go 1.26.0
