@@ -2,7 +2,6 @@ package configuration
 
 import (
 	"cmp"
-	"fmt"
 	"reflect"
 	"regexp"
 	"slices"
@@ -46,14 +45,15 @@ func (e *environment) apply(environ []string) {
 	}
 }
 
-var number = regexp.MustCompile(`_[0-9]{1,9}(_|$)`)
-
 // padded makes the indices in a name compare as numbers.
 func padded(name string) string {
-	return number.ReplaceAllStringFunc(name, func(index string) string {
-		tail := index[len(strings.TrimRight(index, "_")):]
-		return fmt.Sprintf("_%09s", strings.Trim(index, "_")) + tail
-	})
+	parts := strings.Split(name, "_")
+	for i, part := range parts {
+		if _, err := strconv.ParseUint(part, 10, 16); err == nil {
+			parts[i] = strings.Repeat("0", max(0, 5-len(part))) + part
+		}
+	}
+	return strings.Join(parts, "_")
 }
 
 // kubernetes matches the variables that Kubernetes and Docker links make for a service called registry, or registry-x.
@@ -89,7 +89,7 @@ func (e *environment) set(s setting) {
 		return
 	}
 	if path := foreignPath(rest); path != nil {
-		e.write(path, s, e.document(s))
+		e.write(path, s, s.guess())
 		return
 	}
 	if len(e.warnings) < maxErrors {
@@ -222,6 +222,15 @@ func (e *environment) document(s setting) *tree {
 	return t
 }
 
+// guess makes the value of a variable for a key that has no type here: YAML, or else a text.
+func (s setting) guess() *tree {
+	t, err := parseYAML([]byte(s.value), func(int) string { return s.name })
+	if err != nil {
+		return &tree{source: s.name, kind: scalar, text: s.value}
+	}
+	return t
+}
+
 func (e *environment) secretFile(s setting, path []string) *tree {
 	data, err := e.read(s.value)
 	if err != nil {
@@ -277,6 +286,11 @@ func (e *environment) replace(at, value *tree, alternatives []string, s setting)
 	}
 	if alternatives == nil {
 		*at = *value
+		return
+	}
+	if value.kind == null {
+		e.fail(s.name, "", "is empty, which would remove the section; unset it, or name one of %s",
+			strings.Join(alternatives, ", "))
 		return
 	}
 	key := value.text

@@ -166,6 +166,8 @@ func TestRefusedVariables(t *testing.T) {
 		{[]string{"REGISTRY_STORAGE_S3_BUCKET=b"}, `REGISTRY_STORAGE_S3_BUCKET: storage.s3: not implemented in this version: S3 storage`},
 		{[]string{"REGISTRY_STORAGE_EMPTYDIR_SIZELIMIT=1", "REGISTRY_STORAGE_FILESYSTEM_SHARED=true"}, `REGISTRY_STORAGE_FILESYSTEM_SHARED: ` +
 			`is for filesystem, but REGISTRY_STORAGE_EMPTYDIR_SIZELIMIT is for emptydir; choose one by REGISTRY_STORAGE`},
+		{[]string{"REGISTRY_AUTH="}, "REGISTRY_AUTH: is empty, which would remove the section; unset it, or name one of " +
+			"none, htpasswd, token, openshift, silly"},
 		{[]string{"REGISTRY_AUTH=htpasswd", "REGISTRY_AUTH_HTPASSWD_REALM=x"},
 			`REGISTRY_AUTH: auth.htpasswd: not implemented in this version: without it everybody could do everything`},
 		{[]string{"REGISTRY_HTTP_TLS_KEY=x"}, `REGISTRY_HTTP_TLS_KEY: http.tls: not implemented in this version: without it passwords and content would travel in the clear`},
@@ -199,7 +201,7 @@ func TestVariablesThatWarn(t *testing.T) {
 			"REGISTRY_HEALTH_STORAGEDRIVER_ENABLED: health.storagedriver: ignored: /readyz checks the storage whenever it is asked"},
 		{[]string{"REGISTRY_NOTIFICATIONS_EVENTCONFIG_INCLUDEREFERENCES=true"},
 			"REGISTRY_NOTIFICATIONS_EVENTCONFIG_INCLUDEREFERENCES: notifications.events: ignored: there are no notifications in this version"},
-		{[]string{"REGISTRY_REDIS_ADDRS_0=a", "REGISTRY_REDIS_OPTIONS_PASSWORD=hush"},
+		{[]string{"REGISTRY_REDIS_ADDRS_0=a", "REGISTRY_REDIS_OPTIONS_PASSWORD=*hush"},
 			"REGISTRY_REDIS_ADDRS_0: redis: ignored: Berth needs no Redis, also with several replicas"},
 		{[]string{"REGISTRY_STORAGE=inmemory", "REGISTRY_STORAGE_FILESYSTEM_ROOTDIRECTORY=/x"},
 			"REGISTRY_STORAGE_FILESYSTEM_ROOTDIRECTORY: ignored, since REGISTRY_STORAGE chooses inmemory"},

@@ -20,10 +20,12 @@ type fixture struct {
 	registry *registry.Registry
 }
 
+func newStore() storage.Driver { return memory.New() }
+
 func newFixture(t *testing.T, store storage.Driver, o *registry.Options) *fixture {
 	t.Helper()
 	if store == nil {
-		store = memory.New()
+		store = newStore()
 	}
 	r, err := registry.Open(t.Context(), store, o)
 	if err != nil {
@@ -102,6 +104,90 @@ func ref(t testing.TB, s string) registry.Reference {
 		t.Fatal(err)
 	}
 	return r
+}
+
+// put pushes a manifest that must be accepted.
+func (f *fixture) put(p registry.Repository, reference string, body []byte) *registry.Manifest {
+	f.Helper()
+	m, err := push(f.Context(), p, reference, body)
+	if err != nil {
+		f.Fatalf("push %s: %v", reference, err)
+	}
+	return m
+}
+
+// push pushes a manifest by tag or digest, as the media type that it names itself.
+func push(ctx context.Context, p registry.Repository, reference string, body []byte) (*registry.Manifest, error) {
+	r, err := registry.ParseReference(reference)
+	if err != nil {
+		return nil, err
+	}
+	return p.PutManifest(ctx, registry.ManifestPush{Reference: r, Body: body})
+}
+
+// at returns the digest that a reference resolves to, "" for none.
+func (f *fixture) at(p registry.Repository, reference string) string {
+	f.Helper()
+	m, err := p.Manifest(f.Context(), ref(f, reference))
+	if code := registry.CodeOf(err); code == registry.ManifestUnknown || code == registry.NameUnknown {
+		return ""
+	}
+	if err != nil {
+		f.Fatalf("%s: %v", reference, err)
+	}
+	return m.Digest.String()
+}
+
+// keys lists the keys of the store below a prefix.
+func (f *fixture) keys(prefix string) []string {
+	f.Helper()
+	var keys []string
+	for info, err := range f.store.List(f.Context(), prefix, "") {
+		if err != nil {
+			f.Fatal(err)
+		}
+		keys = append(keys, info.Key)
+	}
+	return keys
+}
+
+func wantCode(t testing.TB, what string, err error, want registry.Code) {
+	t.Helper()
+	if err == nil || registry.CodeOf(err) != want {
+		t.Errorf("%s: got %v (code %d), want code %d", what, err, registry.CodeOf(err), want)
+	}
+}
+
+// chunk is a piece whose size is announced.
+func chunk(content string) registry.Chunk {
+	return registry.Chunk{Body: strings.NewReader(content), Size: int64(len(content)), Start: -1, End: -1}
+}
+
+// stream is a piece whose size is not announced.
+func stream(body io.Reader) registry.Chunk {
+	return registry.Chunk{Body: body, Size: -1, Start: -1, End: -1}
+}
+
+// A hooked driver lets a test step in: put stands in for every Put, and open is called before every Open.
+type hooked struct {
+	storage.Driver
+	put  func(ctx context.Context, key string, put func(context.Context) (storage.Info, error)) (storage.Info, error)
+	open func(key string)
+}
+
+func (h *hooked) Put(ctx context.Context, key string, r io.Reader, size int64, cond storage.Cond) (storage.Info, error) {
+	put := func(ctx context.Context) (storage.Info, error) { return h.Driver.Put(ctx, key, r, size, cond) }
+	if h.put == nil {
+		return put(ctx)
+	}
+	return h.put(ctx, key, put)
+}
+
+func (h *hooked) Open(ctx context.Context, key string, off, n int64) (io.ReadCloser, storage.Info, error) {
+	if h.open != nil {
+		h.open(key)
+	}
+	return h.Driver.Open(ctx, key, off, n)
 }
 
 func TestImage(t *testing.T) {

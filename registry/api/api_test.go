@@ -584,3 +584,35 @@ func TestHeadEqualsGet(t *testing.T) {
 		}
 	}
 }
+
+// TestManyTags lists more tags than are gathered before an answer is sent.
+func TestManyTags(t *testing.T) {
+	w := newWorld(t, nil)
+	w.push("a")
+	var want []string
+	long := strings.Repeat("x", 100)
+	for len(want)*len(long) <= streamAt {
+		query := ""
+		for range maxTagParams {
+			tag := fmt.Sprintf("t%s%06d", long, len(want))
+			want, query = append(want, tag), query+"&tag="+tag
+		}
+		w.run(exchange{do: "PUT /v2/a/manifests/{image}?" + query, header: "Content-Type: " + ociManifest, body: w.bodies["image"], want: 201})
+	}
+	want = append(want, "v1")
+	answer := httptest.NewRecorder()
+	w.handler.ServeHTTP(answer, httptest.NewRequest(http.MethodGet, "/v2/a/tags/list", nil))
+	var got struct {
+		Name string
+		Tags []string
+	}
+	if err := json.Unmarshal(answer.Body.Bytes(), &got); err != nil {
+		t.Fatal(err)
+	}
+	if !slices.Equal(got.Tags, want) || got.Name != "a" {
+		t.Errorf("listed %d tags of %q, want %d of a", len(got.Tags), got.Name, len(want))
+	}
+	if length := answer.Header().Get("Content-Length"); length != "" {
+		t.Errorf("the listing was gathered as a whole: it has the length %s", length)
+	}
+}

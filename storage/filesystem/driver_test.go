@@ -82,9 +82,6 @@ func checked(t *testing.T, d *Driver) storage.Driver {
 	return d
 }
 
-// alone is the real system without what is known about the file systems of this machine.
-type strange struct{ realSystem }
-
 func TestSuite(t *testing.T) {
 	for name, open := range map[string]func(t *testing.T) storage.Driver{
 		"exclusive": func(t *testing.T) storage.Driver {
@@ -112,7 +109,10 @@ func TestSuite(t *testing.T) {
 			}}
 		},
 	} {
-		t.Run(name, func(t *testing.T) { storagetest.Test(t, open) })
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			storagetest.Test(t, open)
+		})
 	}
 }
 

@@ -46,7 +46,7 @@ func testOneWinner(t *testing.T, d storage.Driver) {
 
 // testCounter lets many writers add to one number under Match: none may be lost, none applied twice.
 func testCounter(t *testing.T, d storage.Driver) {
-	const key, writers, each = "race/counter", 64, 3
+	const key, writers, each = "race/counter", 64, 2
 	put(t, d, key, "0", storage.Absent())
 	together(writers, func(int) {
 		for range each {

@@ -147,13 +147,14 @@ func together(n int, f func(i int)) {
 // fill puts one small object under each key, several at a time.
 func fill(t testing.TB, d storage.Driver, keys []string) {
 	t.Helper()
-	const writers = 16
-	together(writers, func(w int) {
-		for i := w; i < len(keys); i += writers {
-			if _, err := d.Put(t.Context(), keys[i], strings.NewReader(keys[i]), int64(len(keys[i])), storage.Cond{}); err != nil {
-				t.Errorf("Put(%s) = %v", keys[i], err)
-				return
-			}
+	groups := slices.Collect(slices.Chunk(keys, max(1, len(keys)/16)))
+	together(len(groups), func(i int) {
+		var objects []storage.Object
+		for _, key := range groups[i] {
+			objects = append(objects, storage.Object{Key: key, Body: []byte(key)})
+		}
+		if _, err := storage.PutAll(t.Context(), d, objects...); err != nil {
+			t.Error(err)
 		}
 	})
 	if t.Failed() {

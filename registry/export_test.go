@@ -1,0 +1,23 @@
+package registry
+
+// ParseDocument returns the media type that parseDocument finds.
+func ParseDocument(contentType string, body []byte) (string, error) {
+	doc, err := parseDocument(contentType, body)
+	if err != nil {
+		return "", err
+	}
+	return doc.mediaType, nil
+}
+
+// ReadRecord decodes a record as each kind of header, and returns its payload.
+func ReadRecord(body []byte) (payload []byte, err error) {
+	for _, header := range []record{&blobRecord{}, &linkRecord{}, &manifestRecord{}, &tagRecord{}, &referrersRecord{}, &uploadRecord{}} {
+		if payload, err = decodeRecord("key", body, header); err != nil {
+			return nil, err
+		}
+		if again, err := decodeRecord("key", encodeRecord(header, payload), header); err != nil || string(again) != string(payload) {
+			panic("a record does not survive being rewritten")
+		}
+	}
+	return payload, nil
+}
