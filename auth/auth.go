@@ -7,7 +7,9 @@ package auth
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/http"
+	"strconv"
 )
 
 // An Action is something one may do to a repository, or to the registry as a whole.
@@ -15,11 +17,18 @@ type Action string
 
 // The actions.
 const (
-	Pull   Action = "pull"
-	Push   Action = "push"
-	Delete Action = "delete"
-	List   Action = "list"
-	Admin  Action = "admin"
+	Pull    Action = "pull"
+	Push    Action = "push"
+	Delete  Action = "delete"
+	List    Action = "list"
+	Admin   Action = "admin"
+	Metrics Action = "metrics" // of the registry as a whole
+
+	// PushNew is Push by whom no tag may be moved. It is granted and never asked for: who may PushNew is granted Push, and
+	// whether tags may be moved is asked apart.
+	PushNew Action = "push-new"
+	// Every is all actions, in a grant only: the "*" of a token's scope.
+	Every Action = "*"
 )
 
 // An Access is an action on a repository; on the registry as a whole when Repository is empty.
@@ -52,6 +61,30 @@ var (
 	ErrDenied   = errors.New("access denied")
 	ErrReadOnly = errors.New("the registry is read-only")
 )
+
+// A DeniedError says what a subject may not do. It matches [ErrDenied].
+type DeniedError struct {
+	Subject Subject
+	Want    []Access // all that was asked for
+	Missing Access   // the first of Want that the subject lacks
+}
+
+func (e *DeniedError) Error() string {
+	who, what := "anonymous", "the registry"
+	if e.Subject.Name != "" {
+		who = strconv.Quote(e.Subject.Name)
+	}
+	if e.Missing.Repository != "" {
+		what = "the repository " + strconv.Quote(e.Missing.Repository)
+	}
+	return fmt.Sprintf("%s: %s may not %s on %s", ErrDenied, who, e.Missing.Action, what)
+}
+
+// Unwrap returns [ErrDenied].
+func (e *DeniedError) Unwrap() error { return ErrDenied }
+
+// Scoped reports whether the credential was a scoped token, so that a wider one may help.
+func (e *DeniedError) Scoped() bool { return e.Subject.Grants != nil }
 
 // Anonymous authenticates everybody as nobody in particular: for a server without authentication.
 type Anonymous struct{}

@@ -1,11 +1,9 @@
 package registry
 
 import (
-	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"mime"
 	"strings"
 
@@ -28,9 +26,6 @@ func isKnownType(mediaType string) bool {
 	}
 	return false
 }
-
-// maxDepth bounds the nesting of a manifest's JSON.
-const maxDepth = 64
 
 // A document is what the registry understands of a manifest. Its bytes are kept as they came.
 type document struct {
@@ -86,15 +81,19 @@ func parseDocument(contentType string, body []byte) (*document, error) {
 	var m manifestJSON
 	mismatch := json.Unmarshal(body, &m) // fills the other members all the same
 	if mediaType == "" {
-		mediaType = innerType(&m)
+		if mediaType, err = innerType(&m); err != nil {
+			return nil, err
+		}
 	}
 	known := isKnownType(mediaType)
 	switch {
+	case known && found.variant != "":
+		return nil, newError(ManifestInvalid, "the manifest is ambiguous: some readers take its member %q for another one", clip(found.variant))
 	case known && mismatch != nil:
 		return nil, &Error{Code: ManifestInvalid, Message: "the manifest has a member of the wrong type: " + mismatch.Error()}
 	case m.MediaType != "" && m.MediaType != mediaType:
 		return nil, newError(ManifestInvalid, "the manifest says it is %q, the request says %q", clip(m.MediaType), clip(mediaType))
-	case strings.HasPrefix(mediaType, dockerSchema1), m.SchemaVersion == 1:
+	case strings.HasPrefix(mediaType, dockerSchema1), known && m.SchemaVersion == 1:
 		return nil, newError(ManifestInvalid, "manifests of Docker's schema 1 are not supported; push schema 2 or an OCI manifest")
 	case known && m.Manifests != nil && (m.Layers != nil || m.Config != nil):
 		return nil, newError(ManifestInvalid, "the manifest is ambiguous: it has manifests beside a config or layers")
@@ -103,7 +102,7 @@ func parseDocument(contentType string, body []byte) (*document, error) {
 	if err := doc.understand(&m); err != nil {
 		return nil, err
 	}
-	doc.mention(found)
+	doc.mention(found.digests)
 	return doc, nil
 }
 
@@ -125,22 +124,24 @@ func outerType(contentType string) (string, error) {
 	return mediaType, nil
 }
 
-// innerType returns the media type of a manifest that came without one.
-func innerType(m *manifestJSON) string {
+// innerType returns the media type of a manifest that came without one: what it says itself, if that is the type of a
+// manifest (what a browser takes for a page must not be served as one), or else what it looks like.
+func innerType(m *manifestJSON) (string, error) {
+	mediaType, err := outerType(m.MediaType)
 	switch {
-	case m.MediaType != "":
-		return m.MediaType
+	case err != nil || mediaType != "":
+		return mediaType, err
 	case m.Manifests != nil:
-		return specs.MediaTypeImageIndex
+		return specs.MediaTypeImageIndex, nil
 	default:
-		return specs.MediaTypeImageManifest
+		return specs.MediaTypeImageManifest, nil
 	}
 }
 
 // understand takes from m what its media type gives meaning to.
 func (doc *document) understand(m *manifestJSON) error {
 	if m.Subject != nil {
-		if err := m.Subject.parse("subject"); err != nil {
+		if err := m.Subject.parse("subject"); err != nil && isKnownType(doc.mediaType) {
 			return err
 		}
 		doc.subject = m.Subject.parsed
@@ -209,69 +210,5 @@ func (doc *document) mention(found []Digest) {
 			required[d] = true
 			doc.mentioned = append(doc.mentioned, d)
 		}
-	}
-}
-
-// memberName is a member's name as readers that ignore case take it, for the names that have a meaning in manifests.
-func memberName(name string) string {
-	switch lower := strings.ToLower(name); lower {
-	case "schemaversion", "mediatype", "artifacttype", "config", "layers", "blobs", "manifests", "subject", "annotations",
-		"digest", "size", "urls", "platform":
-		return lower
-	}
-	return name
-}
-
-// scanJSON checks that body is one JSON object, nested at most maxDepth deep, in which no object has two members of a
-// name, and returns every string in it that parses as a digest: what the manifest keeps from being collected.
-func scanJSON(body []byte) ([]Digest, error) {
-	var (
-		digests []Digest
-		open    []map[string]bool // the members of the objects that are open; nil for arrays
-		isKey   = false
-	)
-	decoder := json.NewDecoder(bytes.NewReader(body))
-	decoder.UseNumber()
-	for first := true; ; first = false {
-		token, err := decoder.Token()
-		switch {
-		case err == io.EOF && first:
-			return nil, errors.New("it is empty")
-		case err == io.EOF && len(open) == 0:
-			return digests, nil
-		case err != nil:
-			return nil, noEOF(err)
-		case first && token != json.Delim('{'), !first && len(open) == 0:
-			return nil, errors.New("it is not one object")
-		}
-		switch t := token.(type) {
-		case json.Delim:
-			switch {
-			case t == '}' || t == ']':
-				open = open[:len(open)-1]
-			case len(open) >= maxDepth:
-				return nil, fmt.Errorf("it is nested more than %d deep", maxDepth)
-			case t == '{':
-				open = append(open, map[string]bool{})
-			default:
-				open = append(open, nil)
-			}
-		case string:
-			if strings.HasPrefix(t, string(SHA256)) || strings.HasPrefix(t, string(SHA512)) {
-				if d, err := ParseDigest(t); err == nil {
-					digests = append(digests, d)
-				}
-			}
-			if isKey {
-				members, name := open[len(open)-1], memberName(t)
-				if members[name] {
-					return nil, fmt.Errorf("it has two members named %q", clip(t))
-				}
-				members[name] = true
-				isKey = false
-				continue
-			}
-		}
-		isKey = len(open) > 0 && open[len(open)-1] != nil
 	}
 }

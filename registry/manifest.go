@@ -2,6 +2,7 @@ package registry
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"sync"
@@ -29,22 +30,36 @@ type Manifest struct {
 // Manifest finds a manifest by digest or by tag. [ManifestUnknown] when there is none, [NameUnknown] when nothing was ever
 // pushed to p.
 func (p Repository) Manifest(ctx context.Context, ref Reference) (*Manifest, error) {
-	d := ref.Digest
 	if ref.IsTag() {
-		tag, _, err := p.readTag(ctx, p.reads, ref.Tag)
-		if isAbsent(err) {
-			return nil, p.unknown(ctx, ManifestUnknown, "the repository %s has no tag %s", p.name, ref.Tag)
-		}
-		if err != nil {
-			return nil, storeError("read a tag", err)
-		}
-		d = Digest{tag.Digest}
+		return p.taggedManifest(ctx, ref.Tag)
 	}
-	m, err := p.readManifest(ctx, p.reads, d)
+	m, err := p.readManifest(ctx, p.reads, ref.Digest)
 	if isAbsent(err) {
 		return nil, p.unknown(ctx, ManifestUnknown, "the repository %s has no manifest %s", p.name, ref)
 	}
 	return m, storeError("read a manifest", err)
+}
+
+// taggedManifest finds a manifest by tag. Where it is gone, the tag may have moved on before it was deleted: the tag is
+// absent only if it names, after the manifest was seen to be gone in the store, what it named before.
+func (p Repository) taggedManifest(ctx context.Context, t Tag) (*Manifest, error) {
+	from, gone := p.reads, ""
+	for attempt := 0; ; attempt++ {
+		tag, _, err := p.readTag(ctx, from, t)
+		if isAbsent(err) || err == nil && tag.Digest == gone {
+			return nil, p.unknown(ctx, ManifestUnknown, "the repository %s has no tag %s", p.name, t)
+		}
+		if err != nil {
+			return nil, storeError("read a tag", err)
+		}
+		m, err := p.readManifest(ctx, from, Digest{tag.Digest})
+		if !isAbsent(err) {
+			return m, storeError("read a manifest", err)
+		}
+		if from = p.store; attempt > 0 {
+			gone = tag.Digest
+		}
+	}
 }
 
 // readManifest reads a manifest and makes sure that its bytes are what the digest names.
@@ -55,7 +70,7 @@ func (p Repository) readManifest(ctx context.Context, from storage.Driver, d Dig
 		return nil, err
 	}
 	if got := d.Algorithm().FromBytes(body); got != d {
-		return nil, fmt.Errorf("the manifest %s of %s is damaged: its bytes have the digest %s", d, p.name, got)
+		return nil, fmt.Errorf("the manifest %s of %s is %w: its bytes have the digest %s", d, p.name, errDamaged, got)
 	}
 	m := &Manifest{Digest: d, MediaType: rec.MediaType, Body: body}
 	if rec.Subject != "" {
@@ -74,6 +89,8 @@ type ManifestPush struct {
 	// IfMatch, when it is not empty, asks that each tag be at one of these digests; IfAbsent, that it not exist.
 	IfMatch  []Digest
 	IfAbsent bool
+
+	id string // made by PutManifest
 }
 
 // PutManifest stores a manifest and sets its tags. It is refused with [ManifestInvalid], [ManifestTooLarge],
@@ -90,8 +107,9 @@ func (p Repository) PutManifest(ctx context.Context, push ManifestPush) (*Manife
 	if push.Reference.IsTag() {
 		tags = append([]Tag{push.Reference.Tag}, tags...)
 	}
+	push.id = randomHex(8)
 	for _, t := range tags { // early, so that a push that has lost writes nothing
-		if _, _, err := p.checkTag(ctx, t, push); err != nil {
+		if _, err := p.checkTag(ctx, t, push); err != nil {
 			return nil, err
 		}
 	}
@@ -120,9 +138,6 @@ func (p Repository) parsePush(push ManifestPush) (*Manifest, *document, error) {
 	d := algorithm.FromBytes(push.Body)
 	if want := push.Reference.Digest; !want.IsZero() && d != want {
 		return nil, nil, digestMismatch(want, d)
-	}
-	if doc.subject == d {
-		return nil, nil, newError(ManifestInvalid, "a manifest cannot be its own subject")
 	}
 	if err := p.policy.checkURLs(doc); err != nil {
 		return nil, nil, err
@@ -153,20 +168,20 @@ func (p Repository) require(ctx context.Context, doc *document) error {
 			return nil
 		})
 	}
-	relyOnLink := func(ctx context.Context, d Digest) error {
-		_, err := p.rely(ctx, p.linkKey(d), &linkRecord{})
-		return err
-	}
 	for _, d := range doc.blobs {
-		look(d.parsed, !p.policy.AllowMissing && !d.elsewhere(), relyOnLink)
+		look(d.parsed, !p.policy.AllowMissing && !d.elsewhere(), p.relyOnLink)
 	}
 	for _, d := range doc.manifests {
 		if p.policy.requires(&d) {
-			look(d.parsed, true, p.findManifest)
+			find := p.findManifest
+			if !isKnownType(d.MediaType) {
+				find = p.findEither
+			}
+			look(d.parsed, true, find)
 		}
 	}
 	for _, d := range doc.mentioned {
-		look(d, false, relyOnLink)
+		look(d, false, p.relyOnLink)
 	}
 	if err := group.Wait(); err != nil {
 		return storeError("look up what a manifest names", err)
@@ -180,9 +195,23 @@ func (p Repository) require(ctx context.Context, doc *document) error {
 		Message: fmt.Sprintf("the manifest names content that the repository %s lacks; push %s first", p.name, missing[0])}
 }
 
-// findManifest looks in the store for a manifest that an index names.
+func (p Repository) relyOnLink(ctx context.Context, d Digest) error {
+	_, err := p.rely(ctx, p.linkKey(d), &linkRecord{})
+	return err
+}
+
+// findManifest looks in the store for a manifest.
 func (p Repository) findManifest(ctx context.Context, d Digest) error {
 	_, err := p.store.Stat(ctx, p.manifestKey(d))
+	return err
+}
+
+// findEither looks for what an index names without calling it a manifest: it may be a blob, as in a cache of BuildKit.
+func (p Repository) findEither(ctx context.Context, d Digest) error {
+	err := p.findManifest(ctx, d)
+	if isAbsent(err) {
+		err = p.relyOnLink(ctx, d)
+	}
 	return err
 }
 
@@ -190,10 +219,7 @@ func (p Repository) findManifest(ctx context.Context, d Digest) error {
 // each tag a hint and the tag. A DELETE at the same time may have removed the manifest again; then it is written anew.
 func (p Repository) storeManifest(ctx context.Context, m *Manifest, doc *document, tags []Tag, push ManifestPush) error {
 	for attempt := 0; ; attempt++ {
-		objects, err := p.manifestObjects(ctx, m)
-		if err != nil {
-			return storeError("store a manifest", err)
-		}
+		objects := p.manifestObjects(ctx, m)
 		if !m.Subject.IsZero() {
 			if err := p.writeReferrer(ctx, m, doc, objects); err != nil {
 				return storeError("store a referrer", err)
@@ -209,7 +235,7 @@ func (p Repository) storeManifest(ctx context.Context, m *Manifest, doc *documen
 		if _, err := p.putAll(ctx, objects...); err != nil {
 			return storeError("store a manifest", err)
 		}
-		if err = p.findManifest(ctx, m.Digest); !isAbsent(err) {
+		if err := p.findManifest(ctx, m.Digest); !isAbsent(err) {
 			return storeError("store a manifest", err)
 		}
 		if err := pause(ctx, attempt); err != nil {
@@ -219,16 +245,13 @@ func (p Repository) storeManifest(ctx context.Context, m *Manifest, doc *documen
 }
 
 // manifestObjects returns the put of m, or none when the store has it just so.
-func (p Repository) manifestObjects(ctx context.Context, m *Manifest) ([]storage.Object, error) {
-	rec := manifestRecord{MediaType: m.MediaType, Subject: m.Subject.s}
+func (p Repository) manifestObjects(ctx context.Context, m *Manifest) []storage.Object {
 	present, err := p.readManifest(ctx, p.store, m.Digest)
-	switch {
-	case err == nil && present.MediaType == m.MediaType:
-		return nil, nil
-	case err != nil && CodeOf(err) == Unavailable:
-		return nil, err
+	if err == nil && present.MediaType == m.MediaType {
+		return nil
 	}
-	return []storage.Object{{Key: p.manifestKey(m.Digest), Body: encodeRecord(&rec, m.Body)}}, nil
+	rec := manifestRecord{MediaType: m.MediaType, Subject: m.Subject.s}
+	return []storage.Object{{Key: p.manifestKey(m.Digest), Body: encodeRecord(&rec, m.Body)}}
 }
 
 func (p Repository) writeReferrer(ctx context.Context, m *Manifest, doc *document, first []storage.Object) error {
@@ -242,12 +265,14 @@ func (p Repository) writeReferrer(ctx context.Context, m *Manifest, doc *documen
 // deletion that was cut short left behind is removed all the same.
 func (p Repository) DeleteManifest(ctx context.Context, d Digest) error {
 	m, err := p.readManifest(ctx, p.store, d)
+	absent := isAbsent(err)
 	switch {
-	case isAbsent(err):
-	case err != nil && m == nil: // damaged: it can still be deleted
+	case absent, errors.Is(err, errDamaged): // it can still be deleted
 		m = &Manifest{Digest: d}
-		fallthrough
-	default:
+	case err != nil:
+		return storeError("delete a manifest", err)
+	}
+	if !absent {
 		if err := p.store.Delete(ctx, p.manifestKey(d), storage.Cond{}); err != nil {
 			return storeError("delete a manifest", err)
 		}
@@ -255,7 +280,7 @@ func (p Repository) DeleteManifest(ctx context.Context, d Digest) error {
 	if err := p.dropTags(ctx, d); err != nil {
 		return storeError("delete the tags of a manifest", err)
 	}
-	if m == nil {
+	if absent {
 		return p.unknown(ctx, ManifestUnknown, "the repository %s has no manifest %s", p.name, d)
 	}
 	if !m.Subject.IsZero() {

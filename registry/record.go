@@ -16,6 +16,9 @@ import (
 // maxRecord bounds what is read of a record, in bytes: the largest are manifests and pages of referrers.
 const maxRecord = 64 << 20
 
+// errDamaged says that a record was read and is not what was written.
+var errDamaged = errors.New("damaged")
+
 // Every record is a line of JSON, its header, and then, for some kinds, a payload. The header carries a nonce, so that
 // rewriting a record always changes its bytes and its revision.
 
@@ -43,11 +46,11 @@ func encodeRecord(header record, payload []byte) []byte {
 func decodeRecord(key string, body []byte, header record) ([]byte, error) {
 	line, payload, found := bytes.Cut(body, []byte{'\n'})
 	if !found {
-		return nil, fmt.Errorf("the record %s is damaged: its header does not end", key)
+		return nil, fmt.Errorf("the record %s is %w: its header does not end", key, errDamaged)
 	}
 	reflect.ValueOf(header).Elem().SetZero() // what the record leaves out must not stay from an earlier attempt
 	if err := json.Unmarshal(line, header); err != nil {
-		return nil, fmt.Errorf("the record %s is damaged: %w", key, err)
+		return nil, fmt.Errorf("the record %s is %w: %w", key, errDamaged, err)
 	}
 	return payload, nil
 }

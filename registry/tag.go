@@ -22,6 +22,7 @@ type tagRecord struct {
 
 // A tagState is what a tag names, or once named. The time tells people; it decides nothing.
 type tagState struct {
+	Push      string    `json:"push"` // of which push, by an id of its own
 	Digest    string    `json:"digest"`
 	MediaType string    `json:"mediaType"`
 	Size      int64     `json:"size"`
@@ -38,61 +39,70 @@ func (p Repository) readTag(ctx context.Context, from storage.Driver, t Tag) (ta
 	return rec, info, err
 }
 
-// checkTag reads a tag as a push that wants to set it finds it: its record, and the history that setting it will leave.
-// [PreconditionFailed] when the push asks for another state. A tag whose manifest is gone counts as absent.
-func (p Repository) checkTag(ctx context.Context, t Tag, push ManifestPush) (storage.Cond, []tagState, error) {
+// A tagBefore is a tag as a push that wants to set it finds it.
+type tagBefore struct {
+	cond   storage.Cond // holds as long as it is so
+	states []tagState   // newest first
+	// superseded says that this very push set the tag, but lost the reply, and that another has set it since.
+	superseded bool
+}
+
+// checkTag reads a tag. [PreconditionFailed] when the push asks for another state; a tag whose manifest is gone counts as
+// absent.
+func (p Repository) checkTag(ctx context.Context, t Tag, push ManifestPush) (tagBefore, error) {
 	var rec tagRecord
 	payload, info, err := read(ctx, p.store, p.tagKey(t), &rec)
-	if err != nil && !isAbsent(err) {
-		return storage.Cond{}, nil, storeError("read a tag", err)
-	}
-	recorded := err == nil
-	exists := recorded
-	if exists && (push.IfAbsent || len(push.IfMatch) > 0) {
-		if err := p.findManifest(ctx, Digest{rec.Digest}); err != nil && !isAbsent(err) {
-			return storage.Cond{}, nil, storeError("read a tag", err)
-		} else if err != nil {
-			exists = false
-		}
-	}
 	switch {
-	case push.IfAbsent && exists:
-		return storage.Cond{}, nil, newError(PreconditionFailed, "the tag %s exists: it is at %s", t, rec.Digest)
-	case len(push.IfMatch) > 0 && !exists:
-		return storage.Cond{}, nil, newError(PreconditionFailed, "the tag %s does not exist", t)
-	case len(push.IfMatch) > 0 && !slices.Contains(push.IfMatch, Digest{rec.Digest}):
-		return storage.Cond{}, nil, newError(PreconditionFailed, "the tag %s is at %s", t, rec.Digest)
-	case !recorded:
-		return storage.Absent(), nil, nil
+	case isAbsent(err) && len(push.IfMatch) > 0:
+		return tagBefore{}, newError(PreconditionFailed, "the tag %s does not exist", t)
+	case isAbsent(err):
+		return tagBefore{cond: storage.Absent()}, nil
+	case err != nil:
+		return tagBefore{}, storeError("read a tag", err)
 	}
 	var history []tagState
 	if err := json.Unmarshal(payload, &history); err != nil {
-		return storage.Cond{}, nil, storeError("read a tag", fmt.Errorf("the history of %s is damaged: %w", p.tagKey(t), err))
+		return tagBefore{}, storeError("read a tag", fmt.Errorf("the history of %s is damaged: %w", p.tagKey(t), err))
 	}
-	if history = append([]tagState{rec.tagState}, history...); len(history) > maxHistory {
-		history = history[:maxHistory]
+	before := tagBefore{cond: storage.Match(info.Rev), states: append([]tagState{rec.tagState}, history...)}
+	if i := slices.IndexFunc(before.states, func(s tagState) bool { return s.Push == push.id }); i >= 0 {
+		before.superseded = i > 0
+		return before, nil // the condition held when it was set
 	}
-	return storage.Match(info.Rev), history, nil
+	return before, p.checkCondition(ctx, t, Digest{rec.Digest}, push)
+}
+
+// checkCondition checks what a push asks of a tag that is at a digest.
+func (p Repository) checkCondition(ctx context.Context, t Tag, at Digest, push ManifestPush) error {
+	if !push.IfAbsent && len(push.IfMatch) == 0 {
+		return nil
+	}
+	err := p.findManifest(ctx, at)
+	switch {
+	case err != nil && !isAbsent(err):
+		return storeError("read a tag", err)
+	case err != nil && len(push.IfMatch) > 0:
+		return newError(PreconditionFailed, "the tag %s does not exist", t)
+	case err == nil && push.IfAbsent:
+		return newError(PreconditionFailed, "the tag %s exists: it is at %s", t, at)
+	case err == nil && !slices.Contains(push.IfMatch, at):
+		return newError(PreconditionFailed, "the tag %s is at %s", t, at)
+	}
+	return nil
 }
 
 // setTag puts the objects in first, the hint, and the tag: the last only if nobody else set it since it was checked.
 func (p Repository) setTag(ctx context.Context, t Tag, m *Manifest, push ManifestPush, first []storage.Object) error {
 	for attempt := 0; ; attempt++ {
-		cond, history, err := p.checkTag(ctx, t, push)
+		before, err := p.checkTag(ctx, t, push)
 		if err != nil {
 			return err
 		}
-		if len(history) > 0 && history[0].Digest == m.Digest.s {
-			history = history[1:] // set again: no new state
+		objects := slices.Clip(first)
+		if !before.superseded {
+			objects = append(objects, storage.Object{Key: p.hintKey(m.Digest, t), Body: encodeRecord(&hintRecord{}, nil)},
+				storage.Object{Key: p.tagKey(t), Body: p.encodeTag(m, push, before.states), Cond: before.cond})
 		}
-		past, err := json.Marshal(history)
-		if err != nil {
-			return storeError("write a tag", err)
-		}
-		rec := tagRecord{tagState: tagState{m.Digest.s, m.MediaType, int64(len(m.Body)), push.By, p.now().UTC().Truncate(time.Millisecond)}}
-		objects := append(slices.Clip(first),
-			storage.Object{Key: p.hintKey(m.Digest, t), Body: encodeRecord(&hintRecord{}, nil)},
-			storage.Object{Key: p.tagKey(t), Body: encodeRecord(&rec, past), Cond: cond})
 		done, err := p.putAll(ctx, objects...)
 		if err == nil || !isConflict(err) {
 			return storeError("write a tag", err)
@@ -104,24 +114,39 @@ func (p Repository) setTag(ctx context.Context, t Tag, m *Manifest, push Manifes
 	}
 }
 
+func (p Repository) encodeTag(m *Manifest, push ManifestPush, history []tagState) []byte {
+	if len(history) > 0 && history[0].Digest == m.Digest.s {
+		history = history[1:] // set again: no new state
+	}
+	past, err := json.Marshal(history[:min(len(history), maxHistory)])
+	if err != nil {
+		panic(fmt.Sprintf("registry: encode the history of a tag: %v", err)) // structs of ours always encode
+	}
+	now := p.now().UTC().Truncate(time.Millisecond)
+	return encodeRecord(&tagRecord{tagState: tagState{push.id, m.Digest.s, m.MediaType, int64(len(m.Body)), push.By, now}}, past)
+}
+
 // DeleteTag removes a tag; the manifest stays. [ManifestUnknown] when there is no such tag.
 func (p Repository) DeleteTag(ctx context.Context, t Tag) error {
+	seen := false // it was there once: whoever removed it, it is removed
 	for attempt := 0; ; attempt++ {
 		rec, info, err := p.readTag(ctx, p.store, t)
-		visible := err == nil
-		if visible {
-			if gone := p.findManifest(ctx, Digest{rec.Digest}); isAbsent(gone) {
-				visible = false
-			} else if gone != nil {
+		if err == nil {
+			gone := p.findManifest(ctx, Digest{rec.Digest})
+			if gone != nil && !isAbsent(gone) {
 				return storeError("delete a tag", gone)
 			}
+			seen = seen || gone == nil
 			err = p.store.Delete(ctx, p.tagKey(t), storage.Match(info.Rev))
 		}
 		switch {
-		case isAbsent(err), err == nil && !visible:
-			return p.unknown(ctx, ManifestUnknown, "the repository %s has no tag %s", p.name, t)
-		case !isConflict(err):
+		case isConflict(err):
+		case err != nil && !isAbsent(err):
 			return storeError("delete a tag", err)
+		case !seen:
+			return p.unknown(ctx, ManifestUnknown, "the repository %s has no tag %s", p.name, t)
+		default:
+			return nil
 		}
 		if err := pause(ctx, attempt); err != nil {
 			return err
@@ -186,7 +211,7 @@ func (p Repository) Tags(ctx context.Context, after string, n int) ([]string, bo
 		tags = append(tags, info.Key[len(prefix):])
 	}
 	if len(tags) == 0 {
-		if err := p.unknown(ctx, Unknown, ""); CodeOf(err) != Unknown {
+		if err := p.unknown(ctx, ManifestUnknown, ""); CodeOf(err) != ManifestUnknown {
 			return nil, false, err
 		}
 	}

@@ -45,7 +45,7 @@ func newServe(env environment) *cobra.Command {
 }
 
 // serve runs the registry until it is told to stop.
-func serve(ctx context.Context, file string, env environment) (err error) {
+func serve(ctx context.Context, file string, env environment) error {
 	_, c, warnings, err := read([]string{file}, env)
 	if err != nil {
 		printWarnings(env.stderr, warnings)
@@ -65,29 +65,39 @@ func serve(ctx context.Context, file string, env environment) (err error) {
 	defer signal.Stop(signals)
 	starting, started := signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM)
 	defer started()
-
 	listeners, err := server.Listen(c.HTTP.Net, c.HTTP.Addr, c.Auth.None != nil)
 	if err != nil {
 		return err
 	}
 	defer closeAll(listeners)
-	store, closeStore, _, err := open.Driver(starting, c.Storage)
+	log.WithFields(logrus.Fields{"version": version, "storage": c.Storage.Driver(), "auth": describeAuth(c)}).Info("starting")
+	err = withServer(starting, c, env, log, func(s *server.Server) error {
+		started()
+		return s.Run(ctx, listeners, signals)
+	})
+	if starting.Err() != nil && errors.Is(err, context.Canceled) {
+		return nil // told to stop before it began
+	}
+	return err
+}
+
+// withServer opens all that a server needs, lets run use it, and closes what was opened.
+func withServer(ctx context.Context, c *configuration.Config, env environment, log *logrus.Logger, run func(*server.Server) error) (err error) {
+	store, closeStore, _, err := open.Driver(ctx, c.Storage)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, closeStore()) }()
-	log.WithFields(logrus.Fields{"version": version, "storage": c.Storage.Driver(), "auth": describeAuth(c)}).Info("starting")
-
-	access := newAccessLog(c, env)
-	if access != nil {
+	var access *observe.AccessLog
+	if !c.Log.AccessLog.Disabled {
+		access = observe.NewAccessLog(env.stdout, c.Log.Formatter != "text")
 		defer func() { err = errors.Join(err, access.Close()) }()
 	}
-	s, err := newServer(starting, c, store, log, access)
+	s, err := newServer(ctx, c, store, log, access)
 	if err != nil {
 		return err
 	}
-	started()
-	return s.Run(ctx, listeners, signals)
+	return run(s)
 }
 
 // newServer wires the parts together.
@@ -154,13 +164,6 @@ func compile(expressions []string) (compiled []*regexp.Regexp, err error) {
 		compiled = append(compiled, re)
 	}
 	return compiled, nil
-}
-
-func newAccessLog(c *configuration.Config, env environment) *observe.AccessLog {
-	if c.Log.AccessLog.Disabled {
-		return nil
-	}
-	return observe.NewAccessLog(env.stdout, c.Log.Formatter != "text")
 }
 
 func describeAuth(c *configuration.Config) string {

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"io"
 	"net/http"
-	"slices"
 	"strings"
 
 	"github.com/sirupsen/logrus"
@@ -51,7 +50,7 @@ type API struct {
 	authorizer    auth.Authorizer
 	o             Options
 	urls          urls
-	cors          cors
+	headers       headers
 	log           logrus.FieldLogger
 }
 
@@ -74,7 +73,7 @@ func New(reg *registry.Registry, authenticator auth.Authenticator, authorizer au
 		discard.Out = io.Discard
 		a.log = discard
 	}
-	a.cors = newCORS(a.o.Headers)
+	a.headers = newHeaders(a.o.Headers)
 	var err error
 	a.urls, err = newURLs(a.o.Host, a.o.Prefix, a.o.RelativeURLs)
 	return a, err
@@ -90,10 +89,7 @@ type call struct {
 
 func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	x := observe.Of(w, r)
-	h := x.Header()
-	h["Docker-Distribution-Api-Version"] = []string{"registry/2.0"}
-	h["X-Content-Type-Options"] = []string{"nosniff"}
-	a.cors.set(h, r)
+	a.headers.set(x.Header(), r)
 	if err := a.serve(x, r); err != nil {
 		a.writeError(x, r, err)
 	}
@@ -193,44 +189,6 @@ func (b clientBody) Read(p []byte) (int, error) {
 		err = &bodyError{err}
 	}
 	return n, err
-}
-
-// cors holds the configured headers, cut down to what a browser is to see.
-type cors struct {
-	headers http.Header
-	origins []string
-}
-
-// newCORS leaves out the permission to send credentials where any origin is allowed: browsers refuse the combination,
-// and a proxy that rewrites the origin would make it a hole.
-func newCORS(headers http.Header) cors {
-	c := cors{headers: http.Header{}}
-	for name, values := range headers {
-		c.headers[http.CanonicalHeaderKey(name)] = slices.Clip(slices.Clone(values))
-	}
-	c.origins = c.headers["Access-Control-Allow-Origin"]
-	if slices.Contains(c.origins, "*") {
-		c.origins = []string{"*"}
-		c.headers["Access-Control-Allow-Origin"] = c.origins
-		delete(c.headers, "Access-Control-Allow-Credentials")
-	}
-	return c
-}
-
-// set adds the configured headers. Of several allowed origins it names the one that asks: a browser takes one only.
-func (c *cors) set(h http.Header, r *http.Request) {
-	for name, values := range c.headers {
-		h[name] = values
-	}
-	if len(c.origins) == 0 || c.origins[0] == "*" {
-		return
-	}
-	h["Vary"] = append(slices.Clip(h["Vary"]), "Origin")
-	if origin := r.Header.Get("Origin"); slices.Contains(c.origins, origin) {
-		h["Access-Control-Allow-Origin"] = []string{origin}
-	} else {
-		h["Access-Control-Allow-Origin"] = c.origins[:1]
-	}
 }
 
 // writeBody answers with a body that is at hand; for HEAD, net/http leaves it out.

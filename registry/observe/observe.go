@@ -3,7 +3,6 @@
 package observe
 
 import (
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
@@ -49,11 +48,7 @@ func Of(w http.ResponseWriter, r *http.Request) *Exchange {
 func begin(w http.ResponseWriter, r *http.Request) *Exchange {
 	x := &Exchange{ResponseWriter: w, start: time.Now(), ID: r.Header.Get(IDHeader), head: r.Method == http.MethodHead}
 	if !saneID(x.ID) {
-		var raw [8]byte
-		for i, n := 0, rand.Uint64(); i < len(raw); i, n = i+1, n>>8 {
-			raw[i] = byte(n)
-		}
-		x.ID = hex.EncodeToString(raw[:])
+		x.ID = strconv.FormatUint(rand.Uint64()|1<<63, 16) // 16 digits
 	}
 	w.Header()[IDHeader] = []string{x.ID}
 	return x

@@ -89,9 +89,10 @@ func (w httpErrors) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// routes mounts the handlers. Paths reach the API as they were sent: it rejects what is odd, nothing is cleaned.
+// routes mounts the handlers. Paths reach the API as they were sent: it rejects what is odd, nothing is cleaned. The
+// router only finds the handler: serving by itself it would copy each request twice, for variables that none of them has.
 func (s *Server) routes(api http.Handler) http.Handler {
-	router := mux.NewRouter().SkipClean(true)
+	router := mux.NewRouter()
 	prefix := strings.TrimSuffix(s.o.Prefix, "/")
 	router.PathPrefix(prefix + "/v2/").Handler(api)
 	router.Path(prefix + "/v2").Handler(api)
@@ -99,7 +100,14 @@ func (s *Server) routes(api http.Handler) http.Handler {
 	for _, path := range []string{"/", "/healthz"} {
 		router.Path(path).HandlerFunc(live)
 	}
-	return router
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		var match mux.RouteMatch
+		if router.Match(r, &match) && match.MatchErr == nil {
+			match.Handler.ServeHTTP(w, r)
+			return
+		}
+		http.NotFound(w, r)
+	})
 }
 
 // Run serves on the listeners until a signal comes, ctx ends or serving fails, and then drains: it stops accepting, lets

@@ -129,9 +129,8 @@ func (d *Driver) write(ctx context.Context, s *staged, r io.Reader, size int64) 
 	buf := buffers.Get().(*[smallObject]byte)
 	defer buffers.Put(buf)
 	for first := true; ; first = false {
-		n, err := io.ReadFull(r, buf[:])
-		ended := err == io.EOF || err == io.ErrUnexpectedEOF
-		if err != nil && !ended {
+		n, ended, err := fill(r, buf[:])
+		if err != nil {
 			return fmt.Errorf("read the body: %w", err)
 		}
 		if size >= 0 && s.size+int64(n) > size {
@@ -141,7 +140,7 @@ func (d *Driver) write(ctx context.Context, s *staged, r io.Reader, size int64) 
 			return classify(err)
 		}
 		if ended {
-			if first {
+			if first && n < smallObject {
 				s.rev = smallRev(buf[:n])
 			}
 			break
@@ -151,6 +150,20 @@ func (d *Driver) write(ctx context.Context, s *staged, r io.Reader, size int64) 
 		return fmt.Errorf("the body ends after %d of %d bytes: %w", s.size, size, io.ErrUnexpectedEOF)
 	}
 	return ctx.Err()
+}
+
+// fill reads until buf is full or r ended. Unlike io.ReadFull it does not mistake a reader that was cut off, and says so by
+// io.ErrUnexpectedEOF as the body of a request does, for one that ended.
+func fill(r io.Reader, buf []byte) (n int, ended bool, err error) {
+	for n < len(buf) && err == nil {
+		var m int
+		m, err = r.Read(buf[n:])
+		n += m
+	}
+	if err == io.EOF {
+		return n, true, nil
+	}
+	return n, false, err
 }
 
 // writeChunk appends to the temporary file, and keeps the disk busy with what it has of a large one.

@@ -92,6 +92,9 @@ func badBodies() []struct {
 	broken := func(n int) io.Reader {
 		return io.MultiReader(strings.NewReader(pattern(n)), iotest.ErrReader(errBroken))
 	}
+	cut := func(n int) io.Reader { // as the body of a request whose connection breaks
+		return io.MultiReader(strings.NewReader(pattern(n)), iotest.ErrReader(io.ErrUnexpectedEOF))
+	}
 	return []struct {
 		name string
 		body io.Reader
@@ -109,6 +112,9 @@ func badBodies() []struct {
 		{"broken", broken(5), 10},
 		{"broken at the end", broken(10), 10},
 		{"broken, size unknown", broken(5), -1},
+		{"cut", cut(5), 10},
+		{"cut, size unknown", cut(5), -1},
+		{"cut, large, size unknown", cut(3 << 20), -1},
 		{"broken, large", broken(3 << 20), 4 << 20},
 		{"broken, large, size unknown", broken(3 << 20), -1},
 	}

@@ -92,6 +92,9 @@ func configuration(driver, root, addr string) string {
 		place = fmt.Sprintf("\n    rootdirectory: %q", root)
 	}
 	return fmt.Sprintf(`version: 0.1
+log:
+  accesslog:
+    disabled: true
 storage:
   %s:%s
   delete:

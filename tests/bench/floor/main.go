@@ -46,7 +46,7 @@ type manifest struct {
 var errDigest = errors.New("the digest is not that of the body")
 
 func (f *floor) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	err := http.ErrNotSupported
+	err := errors.ErrUnsupported
 	if name, ref, ok := strings.Cut(r.URL.Path, "/manifests/"); ok {
 		err = f.manifest(w, r, name, ref)
 	} else if name, rest, ok := strings.Cut(r.URL.Path, "/blobs/"); ok {

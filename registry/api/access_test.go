@@ -1,0 +1,137 @@
+package api
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"slices"
+	"testing"
+
+	"berth/auth"
+)
+
+// rights lets each subject do what a table says: "who action repository".
+type rights map[string]bool
+
+func (m rights) Authorize(_ context.Context, s auth.Subject, want ...auth.Access) error {
+	for _, a := range want {
+		if !m[s.Name+" "+string(a.Action)+" "+a.Repository] {
+			return auth.ErrDenied
+		}
+	}
+	return nil
+}
+
+// byHeader takes the header User for who asks; "wrong" has a wrong password.
+type byHeader struct{}
+
+func (byHeader) Authenticate(r *http.Request) (auth.Subject, error) {
+	if r.Header.Get("User") == "wrong" {
+		return auth.Subject{}, auth.ErrDenied
+	}
+	return auth.Subject{Name: r.Header.Get("User")}, nil
+}
+
+func TestAccess(t *testing.T) {
+	may := rights{}
+	for _, line := range []string{
+		"ann pull ", "ann list ", "ann pull a", "ann push a", "ann delete a", "ann pull c", "ann push c",
+		"bob pull ", "bob list ", "bob pull b", "bob push b", " pull c",
+	} {
+		may[line] = true
+	}
+	o := &Options{DeleteEnabled: true, Challenge: func(_ *http.Request, want []auth.Access) string {
+		return fmt.Sprintf("Test access=%q", slices.Collect(func(yield func(string) bool) {
+			for _, a := range want {
+				yield(string(a.Action))
+			}
+		}))
+	}}
+	w := newWorldFor(t, byHeader{}, may, o)
+	w.run(
+		exchange{do: "GET /v2/", want: 401, code: "UNAUTHORIZED", answer: `WWW-Authenticate: Test access=["pull"]`},
+		exchange{do: "GET /v2/", header: "User: wrong", want: 401, code: "UNAUTHORIZED"},
+		exchange{do: "GET /v2/", header: "User: ann", want: 200},
+		exchange{do: "POST /v2/a/blobs/uploads/?digest={hello}", body: "hello", want: 401, answer: `WWW-Authenticate: Test access=["pull" "push"]`},
+		exchange{do: "POST /v2/a/blobs/uploads/?digest={hello}", header: "User: bob", body: "hello", want: 403, code: "DENIED"},
+		exchange{do: "POST /v2/a/blobs/uploads/?digest={hello}", header: "User: ann", body: "hello", want: 201},
+		exchange{do: "GET /v2/a/blobs/{hello}", want: 401},
+		exchange{do: "GET /v2/a/blobs/{hello}", header: "User: bob", want: 403},
+		exchange{do: "GET /v2/c/blobs/{hello}", want: 404},
+		exchange{do: "DELETE /v2/a/blobs/{hello}", header: "User: bob", want: 403},
+
+		exchange{do: "POST /v2/b/blobs/uploads/?mount={hello}&from=a", header: "User: bob", want: 202},
+		exchange{do: "POST /v2/b/blobs/uploads/?mount={hello}", header: "User: bob", want: 202},
+		exchange{do: "POST /v2/c/blobs/uploads/?mount={hello}&from=a", header: "User: ann", want: 201},
+		exchange{do: "POST /v2/a/blobs/uploads/", header: "User: ann", want: 202},
+		exchange{do: "GET {loc}", header: "User: bob", want: 403},
+
+		exchange{do: "GET /v2/a/nothing", header: "User: wrong", want: 404, code: "UNSUPPORTED"},
+		exchange{do: "OPTIONS /v2/a/blobs/{hello}", want: 200, answer: "Allow: DELETE, GET, HEAD, OPTIONS"},
+	)
+	for _, repository := range []string{"a", "c"} {
+		w.run(
+			exchange{do: "POST /v2/" + repository + "/blobs/uploads/?digest={empty}", header: "User: ann", body: "{}", want: 201},
+			exchange{do: "PUT /v2/" + repository + "/manifests/v1", header: "User: ann\nContent-Type: " + ociManifest, body: w.bodies["image"], want: 201},
+		)
+	}
+	w.run(
+		exchange{do: "GET /v2/_catalog", header: "User: ann", want: 200, content: "{\"repositories\":[\"a\",\"c\"]}\n"},
+		exchange{do: "GET /v2/_catalog", header: "User: bob", want: 200, content: "{\"repositories\":[]}\n"},
+		exchange{do: "GET /v2/_catalog", want: 401},
+	)
+}
+
+func TestReadOnly(t *testing.T) {
+	w := newWorldFor(t, auth.Anonymous{}, auth.ReadOnly{On: func() bool { return true }, Next: auth.AllowAll{}}, &Options{DeleteEnabled: true})
+	w.run(
+		exchange{do: "GET /v2/", want: 200},
+		exchange{do: "POST /v2/a/blobs/uploads/", want: 405, code: "UNSUPPORTED", answer: "Allow: GET, HEAD, OPTIONS"},
+		exchange{do: "PUT /v2/a/manifests/v1", want: 405, code: "UNSUPPORTED"},
+		exchange{do: "DELETE /v2/a/manifests/v1", want: 405, code: "UNSUPPORTED"},
+	)
+}
+
+func TestAdmit(t *testing.T) {
+	held := 0
+	var refuse error
+	w := newWorld(t, &Options{Admit: func(*http.Request) (func(), error) {
+		if refuse != nil {
+			return nil, refuse
+		}
+		held++
+		return func() { held-- }, nil
+	}})
+	w.run(exchange{do: "GET /v2/", want: 200})
+	refuse = &Busy{Message: "too many requests"}
+	w.run(exchange{do: "GET /v2/", want: 429, code: "TOOMANYREQUESTS", answer: "Retry-After: 1"})
+	if held != 0 {
+		t.Errorf("%d admissions were not released", held)
+	}
+}
+
+func TestCORS(t *testing.T) {
+	preflight := exchange{do: "OPTIONS /v2/a/tags/list", want: 204,
+		header: "Origin: https://ui.test\nAccess-Control-Request-Method: GET"}
+	for _, test := range []struct {
+		name    string
+		headers http.Header
+		answer  string
+	}{
+		{"one origin", http.Header{"Access-Control-Allow-Origin": {"https://ui.test"}, "access-control-allow-credentials": {"true"}},
+			"Access-Control-Allow-Origin: https://ui.test\nAccess-Control-Allow-Credentials: true\nVary: Origin"},
+		{"several origins", http.Header{"Access-Control-Allow-Origin": {"https://x.test", "https://ui.test"}},
+			"Access-Control-Allow-Origin: https://ui.test\nVary: Origin"},
+		{"another origin", http.Header{"Access-Control-Allow-Origin": {"https://x.test"}}, "Access-Control-Allow-Origin: https://x.test"},
+		{"any origin has no credentials", http.Header{"Access-Control-Allow-Origin": {"*"}, "Access-Control-Allow-Credentials": {"true"}},
+			"Access-Control-Allow-Origin: *\nAccess-Control-Allow-Credentials:\nVary:"},
+		{"none", nil, "Access-Control-Allow-Origin:"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			w := newWorldFor(t, byHeader{}, rights{}, &Options{Headers: test.headers})
+			asked := preflight
+			asked.answer = test.answer
+			w.run(asked, exchange{do: "GET /v2/", header: "Origin: https://ui.test", want: 401, answer: test.answer})
+		})
+	}
+}

@@ -1,0 +1,346 @@
+package filesystem
+
+import (
+	"context"
+	"errors"
+	"io"
+	"io/fs"
+	"os"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"testing/iotest"
+	"time"
+
+	"berth/storage"
+)
+
+// A faulty system fails the calls that its function gives an error for, without performing them.
+type faulty struct {
+	realSystem
+	fail  func(call, path string) error // set it while no call is under way
+	syncs atomic.Int64                  // how many there were
+}
+
+func (f *faulty) check(call, path string) error {
+	if strings.HasPrefix(call, "sync") {
+		f.syncs.Add(1)
+	}
+	if f.fail == nil {
+		return nil
+	}
+	return f.fail(call, path)
+}
+
+func (f *faulty) rename(from, to string) error {
+	if err := f.check("rename", to); err != nil {
+		return err
+	}
+	return f.realSystem.rename(from, to)
+}
+
+func (f *faulty) renameNew(from, to string) error {
+	if err := f.check("renameNew", to); err != nil {
+		return err
+	}
+	return f.realSystem.renameNew(from, to)
+}
+
+func (f *faulty) mkdir(path string, mode fs.FileMode) error {
+	if err := f.check("mkdir", path); err != nil {
+		return err
+	}
+	return f.realSystem.mkdir(path, mode)
+}
+
+func (f *faulty) unlink(path string) error {
+	if err := f.check("unlink", path); err != nil {
+		return err
+	}
+	return f.realSystem.unlink(path)
+}
+
+func (f *faulty) rmdir(path string) error {
+	if err := f.check("rmdir", path); err != nil {
+		return err
+	}
+	return f.realSystem.rmdir(path)
+}
+
+func (f *faulty) syncFile(file *os.File) error {
+	if err := f.check("syncFile", file.Name()); err != nil {
+		return err
+	}
+	return f.realSystem.syncFile(file)
+}
+
+func (f *faulty) syncDir(path string) error {
+	if err := f.check("syncDir", path); err != nil {
+		return err
+	}
+	return f.realSystem.syncDir(path)
+}
+
+func (f *faulty) syncAll(root *os.File) error {
+	if err := f.check("syncAll", root.Name()); err != nil {
+		return err
+	}
+	return f.realSystem.syncAll(root)
+}
+
+// failing returns an error for one kind of call.
+func failing(kind string, err error) func(call, path string) error {
+	return func(call, _ string) error {
+		if call == kind {
+			return err
+		}
+		return nil
+	}
+}
+
+// TestFailedSync lets the first, the second … sync fail. Nothing may be written or synced from then on, nothing that may
+// not be durable may be shown, and everything else can still be read.
+func TestFailedSync(t *testing.T) {
+	for _, tr := range []traits{{}, {orders: true, syncsWhole: true}} {
+		for n := int64(1); ; n++ {
+			sys := &faulty{}
+			d := start(t, Options{}, kindFilesystem, sys)
+			d.traits, d.syncer.traits = tr, tr
+			put(t, d, "old/key", "old", storage.Cond{})
+			before := sys.syncs.Load()
+			sys.fail = func(call, _ string) error {
+				if strings.HasPrefix(call, "sync") && sys.syncs.Load() == before+n {
+					return syscall.EIO
+				}
+				return nil
+			}
+			_, err := d.Put(t.Context(), "new/folder/key", strings.NewReader("new"), 3, storage.Absent())
+			if err == nil {
+				if n < 3 {
+					t.Errorf("only %d syncs were made", n-1)
+				}
+				break
+			}
+			checkStopped(t, d, sys, err)
+		}
+	}
+}
+
+func checkStopped(t *testing.T, d *Driver, sys *faulty, err error) {
+	t.Helper()
+	if !errors.Is(err, storage.ErrUnavailable) || !errors.Is(d.Healthy(), storage.ErrUnavailable) {
+		t.Errorf("after a failed sync, Put = %v, Healthy = %v", err, d.Healthy())
+	}
+	sys.fail = nil
+	before := sys.syncs.Load()
+	_, errPut := d.Put(t.Context(), "other", strings.NewReader("x"), 1, storage.Cond{})
+	_, errAll := d.PutAll(t.Context(), []storage.Object{{Key: "other"}})
+	for op, err := range map[string]error{"Put": errPut, "PutAll": errAll, "Delete": d.Delete(t.Context(), "old/key", storage.Cond{})} {
+		if !errors.Is(err, storage.ErrUnavailable) || !strings.Contains(err.Error(), "writing has stopped") {
+			t.Errorf("%s after a failed sync = %v", op, err)
+		}
+	}
+	if after := sys.syncs.Load(); after != before {
+		t.Errorf("%d syncs were made after one failed", after-before)
+	}
+	if body, _, err := storage.ReadAll(t.Context(), d, "old/key", 10); string(body) != "old" || err != nil {
+		t.Errorf("an old object reads as %q, %v", body, err)
+	}
+	if _, err := d.Stat(t.Context(), "new/folder/key"); err == nil {
+		t.Error("an object that may not be durable is shown")
+	}
+	if left := files(t, d.temp); len(left) != 1 {
+		t.Errorf("temporary files are left: %q", left)
+	}
+}
+
+// TestErrorClasses fails each kind of change with each kind of error; nothing may be left behind, and the driver goes on.
+func TestErrorClasses(t *testing.T) {
+	for cause, class := range map[error]error{
+		syscall.ENOSPC: storage.ErrNoSpace,
+		syscall.EDQUOT: storage.ErrNoSpace,
+		syscall.EROFS:  storage.ErrUnavailable,
+		syscall.EIO:    storage.ErrUnavailable,
+		syscall.EACCES: storage.ErrUnavailable,
+	} {
+		for _, call := range []string{"rename", "renameNew", "mkdir", "syncFile"} {
+			if call == "syncFile" && class != storage.ErrNoSpace {
+				continue // stops the driver
+			}
+			sys := &faulty{}
+			d := start(t, Options{}, kindFilesystem, sys)
+			d.traits, d.syncer.traits = traits{}, traits{} // a server may tell at the sync that the disk is full
+			sys.fail = failing(call, cause)
+			cond := storage.Cond{}
+			if call == "renameNew" {
+				cond = storage.Absent()
+			}
+			_, err := d.Put(t.Context(), "a/b", strings.NewReader("x"), 1, cond)
+			if !errors.Is(err, class) || errors.Is(err, fs.ErrNotExist) {
+				t.Errorf("Put whose %s fails with %q = %v", call, cause, err)
+			}
+			if sys.fail = nil; len(files(t, d.temp)) != 1 || len(files(t, d.objects)) != 0 {
+				t.Errorf("files are left after %s failed: %q, %q", call, files(t, d.temp), files(t, d.objects))
+			}
+			put(t, d, "a/b", "y", storage.Absent())
+		}
+	}
+}
+
+func TestFailedUnlink(t *testing.T) {
+	sys := &faulty{}
+	d := start(t, Options{}, kindFilesystem, sys)
+	put(t, d, "a/b", "x", storage.Cond{})
+	sys.fail = failing("unlink", syscall.EROFS)
+	if err := d.Delete(t.Context(), "a/b", storage.Cond{}); !errors.Is(err, storage.ErrUnavailable) {
+		t.Errorf("Delete on a read-only disk = %v", err)
+	}
+	sys.fail = nil
+	if body, _, err := storage.ReadAll(t.Context(), d, "a/b", 10); string(body) != "x" || err != nil {
+		t.Errorf("after a delete that failed, the object reads as %q, %v", body, err)
+	}
+}
+
+// TestReadersWait holds the sync of a folder up: until it is done, the key that changed there is shown to nobody, and
+// other keys to everyone.
+func TestReadersWait(t *testing.T) {
+	sys := &faulty{}
+	d := start(t, Options{}, kindFilesystem, sys)
+	put(t, d, "a/old", "old", storage.Cond{})
+	put(t, d, "a/other", "other", storage.Cond{})
+	held, release := make(chan struct{}), make(chan struct{})
+	var once sync.Once
+	sys.fail = func(call, path string) error {
+		if call == "syncDir" {
+			once.Do(func() { close(held) })
+			<-release
+		}
+		return nil
+	}
+	for name, change := range map[string]func() error{
+		"replace": func() error {
+			_, err := d.Put(context.Background(), "a/old", strings.NewReader("new"), 3, storage.Cond{})
+			return err
+		},
+		"delete": func() error { return d.Delete(context.Background(), "a/old", storage.Cond{}) },
+	} {
+		once, held, release = sync.Once{}, make(chan struct{}), make(chan struct{})
+		done := make(chan error, 1)
+		go func() { done <- change() }()
+		<-held
+		short, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
+		_, errStat := d.Stat(short, "a/old")
+		_, _, errOpen := d.Open(short, "a/old", 0, -1)
+		_, errPut := d.Put(short, "a/old", strings.NewReader(""), 0, storage.Absent())
+		for op, err := range map[string]error{"Stat": errStat, "Open": errOpen, "Put": errPut} {
+			if !errors.Is(err, context.DeadlineExceeded) {
+				t.Errorf("%s while a %s is not durable = %v", op, name, err)
+			}
+		}
+		cancel()
+		if _, err := d.Stat(t.Context(), "a/other"); err != nil {
+			t.Errorf("Stat of another key = %v", err)
+		}
+		waited := make(chan error, 1)
+		go func() {
+			_, err := d.Stat(context.Background(), "a/old")
+			waited <- err
+		}()
+		close(release)
+		if err := <-done; err != nil {
+			t.Errorf("%s = %v", name, err)
+		}
+		if err := <-waited; err != nil && name == "replace" {
+			t.Errorf("Stat that waited for a %s = %v", name, err)
+		}
+		put(t, d, "a/old", "old", storage.Cond{})
+	}
+}
+
+// TestSyncsAreShared lets many writers come while a sync runs: one more sync serves the contents of them all.
+func TestSyncsAreShared(t *testing.T) {
+	sys := &faulty{}
+	d := start(t, Options{}, kindFilesystem, sys)
+	d.traits = traits{orders: true, syncsWhole: true}
+	d.syncer.traits = d.traits
+	held, release := make(chan struct{}), make(chan struct{})
+	var once sync.Once
+	sys.fail = func(string, string) error {
+		once.Do(func() { close(held); <-release })
+		return nil
+	}
+	before := sys.syncs.Load()
+	const writers = 20
+	errs := make(chan error, writers+1)
+	write := func(key string) {
+		_, err := d.Put(context.Background(), key, strings.NewReader("x"), 1, storage.Absent())
+		errs <- err
+	}
+	go write("first")
+	<-held
+	for i := range writers {
+		go write("second/" + string(rune('a'+i)))
+	}
+	for {
+		d.syncer.mu.Lock()
+		waiting := d.syncer.next != nil && d.syncer.next.callers == writers
+		d.syncer.mu.Unlock()
+		if waiting {
+			break
+		}
+		time.Sleep(time.Millisecond)
+	}
+	close(release)
+	for range writers + 1 {
+		if err := <-errs; err != nil {
+			t.Error(err)
+		}
+	}
+	if n := sys.syncs.Load() - before; n > writers {
+		t.Errorf("%d writers made %d syncs", writers+1, n)
+	}
+}
+
+// TestBrokenBodies checks that nothing is left of bodies that fail, and that all descriptors are closed.
+func TestBrokenBodies(t *testing.T) {
+	d := start(t, Options{}, kindFilesystem, realSystem{})
+	put(t, d, "large", strings.Repeat("x", 20<<20), storage.Cond{})
+	put(t, d, "small", "x", storage.Cond{})
+	before := descriptors(t)
+	for range 20 {
+		body := io.MultiReader(strings.NewReader(strings.Repeat("x", 300<<10)), iotest.ErrReader(io.ErrUnexpectedEOF))
+		if _, err := d.Put(t.Context(), "broken", body, -1, storage.Cond{}); !errors.Is(err, io.ErrUnexpectedEOF) {
+			t.Errorf("Put = %v", err)
+		}
+		d.PutAll(t.Context(), []storage.Object{{Key: "small", Cond: storage.Absent()}, {Key: "../x"}})
+		for _, key := range []string{"large", "small", "none", "small/x"} {
+			d.Stat(t.Context(), key)
+			d.Put(t.Context(), key, strings.NewReader(""), 0, storage.Match("?"))
+			d.Delete(t.Context(), key, storage.Match("?"))
+			for range d.List(t.Context(), key, "") {
+				break
+			}
+			for _, n := range []int64{0, 1, -1} {
+				if r, _, err := d.Open(t.Context(), key, 0, n); err == nil {
+					r.Close()
+				}
+			}
+		}
+	}
+	if after := descriptors(t); after > before {
+		t.Errorf("%d descriptors were open, %d are", before, after)
+	}
+	if left := files(t, d.temp); len(left) != 1 {
+		t.Errorf("temporary files are left: %q", left)
+	}
+}
+
+func descriptors(t *testing.T) int {
+	entries, err := os.ReadDir("/dev/fd")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return len(entries)
+}

@@ -1,0 +1,129 @@
+package filesystem
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"iter"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+
+	"berth/storage"
+)
+
+// List implements [storage.Driver]. It leaves Revs empty, reads each folder when it comes to it, and only those that can
+// hold what is asked for. It follows no symbolic link.
+func (d *Driver) List(ctx context.Context, prefix, after string) iter.Seq2[storage.Info, error] {
+	return func(yield func(storage.Info, error) bool) {
+		folder := prefix[:lastSlash(prefix)+1]
+		if folder != "" && storage.CheckKey(folder[:len(folder)-1]) != nil {
+			return // no key begins so
+		}
+		l := &listing{d: d, ctx: ctx, prefix: prefix, after: after, yield: yield}
+		l.walk(folder)
+	}
+}
+
+func lastSlash(key string) int { return strings.LastIndexByte(key, '/') }
+
+// A listing is one run through the tree.
+type listing struct {
+	d             *Driver
+	ctx           context.Context
+	prefix, after string
+	yield         func(storage.Info, error) bool
+}
+
+// walk yields what is under a folder, "" or a key with a slash at its end; it reports whether to go on.
+func (l *listing) walk(folder string) bool {
+	names, err := l.names(folder)
+	if err != nil {
+		l.yield(storage.Info{}, fmt.Errorf("list %s: %w", l.prefix, err))
+		return false
+	}
+	for _, name := range names {
+		key := folder + name
+		if strings.HasSuffix(name, "/") {
+			if !l.walk(key) {
+				return false
+			}
+			continue
+		}
+		info, err := l.d.listed(l.ctx, key)
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		if err != nil {
+			err = fmt.Errorf("list %s: %w", l.prefix, err)
+		}
+		if !l.yield(info, err) || err != nil {
+			return false
+		}
+	}
+	return true
+}
+
+// names returns the names in a folder that may be asked for, those of folders with a slash at their end, so that the order
+// of their bytes is the order of the keys. A folder that is not there has none.
+func (l *listing) names(folder string) ([]string, error) {
+	if err := l.ctx.Err(); err != nil {
+		return nil, err
+	}
+	f, err := os.OpenFile(filepath.Join(l.d.objects, folder), os.O_RDONLY|syscall.O_DIRECTORY|syscall.O_NOFOLLOW, 0)
+	if isMissing(err) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, classify(err)
+	}
+	defer f.Close()
+	entries, err := f.ReadDir(-1)
+	if err != nil && !isMissing(err) {
+		return nil, classify(err)
+	}
+	names := make([]string, 0, len(entries))
+	for _, e := range entries {
+		name := e.Name()
+		if e.IsDir() {
+			name += "/"
+		} else if !e.Type().IsRegular() || sillyName.MatchString(name) {
+			continue
+		}
+		if l.wants(folder+name) && storage.CheckKey(e.Name()) == nil {
+			names = append(names, name)
+		}
+	}
+	slices.Sort(names)
+	return slices.Compact(names), nil // a file replaced meanwhile may have been read twice
+}
+
+// wants reports whether key, or something under it if it is a folder, may be asked for.
+func (l *listing) wants(key string) bool {
+	if strings.HasSuffix(key, "/") {
+		return (strings.HasPrefix(key, l.prefix) || strings.HasPrefix(l.prefix, key)) &&
+			(key > l.after || strings.HasPrefix(l.after, key))
+	}
+	return strings.HasPrefix(key, l.prefix) && key > l.after
+}
+
+// listed describes an object of a listing, without its Rev.
+func (d *Driver) listed(ctx context.Context, key string) (storage.Info, error) {
+	if err := ctx.Err(); err != nil {
+		return storage.Info{}, err
+	}
+	st, err := os.Lstat(filepath.Join(d.objects, key))
+	if settleErr := d.flights.settle(ctx, key); settleErr != nil {
+		return storage.Info{}, settleErr
+	}
+	if err != nil {
+		return storage.Info{}, readError(err)
+	}
+	if !st.Mode().IsRegular() {
+		return storage.Info{}, fs.ErrNotExist
+	}
+	return storage.Info{Key: key, Size: st.Size(), ModTime: st.ModTime()}, nil
+}

@@ -1,0 +1,198 @@
+package filesystem
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"regexp"
+	"syscall"
+
+	"berth/storage"
+)
+
+// smallObject is the size, in bytes, below which an object is read at once: its Rev is taken from its bytes, which are
+// then there already.
+const smallObject = 256 << 10
+
+// edge is how many bytes at each end of a larger object go into its Rev.
+const edge = 4 << 10
+
+// sillyName is how an NFS client calls what was removed while it was open. Such a file is no object.
+var sillyName = regexp.MustCompile(`^\.nfs[0-9a-f]{24}$`)
+
+// path returns the file of a key.
+func (d *Driver) path(key string) (string, error) {
+	if err := storage.CheckKey(key); err != nil {
+		return "", err
+	}
+	if sillyName.MatchString(key[lastSlash(key)+1:]) {
+		return "", fmt.Errorf("%w: %q is a name that NFS uses", storage.ErrInvalidKey, key)
+	}
+	return filepath.Join(d.objects, key), nil
+}
+
+// Open implements [storage.Driver]. The reader of a whole object that is not small is an *os.File, so that the
+// system can send it to a socket by itself.
+func (d *Driver) Open(ctx context.Context, key string, off, n int64) (io.ReadCloser, storage.Info, error) {
+	if off < 0 {
+		return nil, storage.Info{}, fmt.Errorf("open %s: negative offset %d", key, off)
+	}
+	r, info, err := d.open(ctx, key, off, n)
+	if err != nil {
+		return nil, storage.Info{}, fmt.Errorf("open %s: %w", key, err)
+	}
+	return r, info, nil
+}
+
+func (d *Driver) open(ctx context.Context, key string, off, n int64) (io.ReadCloser, storage.Info, error) {
+	c, err := d.content(ctx, key)
+	if err != nil {
+		return nil, storage.Info{}, err
+	}
+	off = min(off, c.info.Size)
+	if n < 0 || n > c.info.Size-off {
+		n = c.info.Size - off
+	}
+	if c.file == nil {
+		body := bytes.NewReader(c.body[off : off+n])
+		if n == c.info.Size {
+			return wholeBody{body}, c.info, nil
+		}
+		return io.NopCloser(body), c.info, nil
+	}
+	if n == c.info.Size {
+		return c.file, c.info, nil
+	}
+	if _, err := c.file.Seek(off, io.SeekStart); err != nil {
+		return nil, storage.Info{}, errors.Join(classify(err), c.file.Close())
+	}
+	return &part{io.LimitedReader{R: c.file, N: n}, c.file}, c.info, nil
+}
+
+// wholeBody reads a small object, and can seek in it.
+type wholeBody struct{ *bytes.Reader }
+
+func (wholeBody) Close() error { return nil }
+
+// part reads a range of a file.
+type part struct {
+	io.LimitedReader
+	file *os.File
+}
+
+// WriteTo lets w see that it reads from a file.
+func (p *part) WriteTo(w io.Writer) (int64, error) { return io.Copy(w, &p.LimitedReader) }
+
+func (p *part) Close() error { return p.file.Close() }
+
+// Stat implements [storage.Driver]. It reads a small object whole, for its Rev.
+func (d *Driver) Stat(ctx context.Context, key string) (storage.Info, error) {
+	c, err := d.content(ctx, key)
+	if err == nil && c.file != nil {
+		err = classify(c.file.Close())
+	}
+	if err != nil {
+		return storage.Info{}, fmt.Errorf("stat %s: %w", key, err)
+	}
+	return c.info, nil
+}
+
+// A content is what a key has, all of it got through one descriptor: the body of a small object, the open file of
+// another.
+type content struct {
+	info storage.Info
+	body []byte
+	file *os.File // nil if the object is small
+}
+
+// content returns the durable content of a key.
+func (d *Driver) content(ctx context.Context, key string) (content, error) {
+	path, err := d.path(key)
+	if err = errors.Join(ctx.Err(), err); err != nil {
+		return content{}, err
+	}
+	c, err := load(path, key)
+	if settleErr := d.flights.settle(ctx, key); settleErr != nil {
+		if c.file != nil {
+			c.file.Close()
+		}
+		return content{}, settleErr
+	}
+	return c, err
+}
+
+// load returns the content of a key, durable or not. A small file is closed again.
+func load(path, key string) (content, error) {
+	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NOFOLLOW, 0)
+	if err != nil {
+		return content{}, readError(err)
+	}
+	c, err := describe(f, key)
+	if err != nil || c.file == nil {
+		f.Close() // nothing was written
+	}
+	return c, err
+}
+
+// describe returns what an open file says about an object. The place in the file does not move.
+func describe(f *os.File, key string) (content, error) {
+	st, err := f.Stat()
+	if err != nil {
+		return content{}, readError(err)
+	}
+	if !st.Mode().IsRegular() {
+		return content{}, fs.ErrNotExist // a folder of other keys, or nothing of ours
+	}
+	c := content{info: storage.Info{Key: key, Size: st.Size(), ModTime: st.ModTime()}}
+	if st.Size() >= smallObject {
+		c.file = f
+		c.info.Rev, err = largeRev(f, st)
+		return c, err
+	}
+	c.body = make([]byte, st.Size())
+	if _, err := f.ReadAt(c.body, 0); err != nil && len(c.body) > 0 {
+		return content{}, readError(err)
+	}
+	c.info.Rev = smallRev(c.body)
+	return c, nil
+}
+
+func smallRev(body []byte) storage.Rev {
+	sum := sha256.Sum256(body)
+	return storage.Rev("c" + base64.RawURLEncoding.EncodeToString(sum[:18]))
+}
+
+func largeRev(f *os.File, st fs.FileInfo) (storage.Rev, error) {
+	buf := make([]byte, 2*edge, 2*edge+3*8)
+	_, err := f.ReadAt(buf[:edge], 0)
+	if err == nil {
+		_, err = f.ReadAt(buf[edge:], st.Size()-edge)
+	}
+	if err != nil {
+		return "", readError(err)
+	}
+	var inode uint64
+	if sys, ok := st.Sys().(*syscall.Stat_t); ok {
+		inode = sys.Ino
+	}
+	for _, n := range []uint64{inode, uint64(st.Size()), uint64(st.ModTime().UnixNano())} {
+		buf = binary.LittleEndian.AppendUint64(buf, n)
+	}
+	sum := sha256.Sum256(buf)
+	return storage.Rev("f" + base64.RawURLEncoding.EncodeToString(sum[:18])), nil
+}
+
+func readError(err error) error {
+	if isMissing(err) {
+		return fs.ErrNotExist
+	}
+	return classify(err)
+}

@@ -1,0 +1,91 @@
+package filesystem
+
+import (
+	"errors"
+	"io/fs"
+	"os"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+)
+
+// A system is what the driver asks of the operating system to change its tree and to make changes durable. Tests put
+// a model of a disk, or one that fails, in its place.
+type system interface {
+	rename(from, to string) error    // replaces to
+	renameNew(from, to string) error // fs.ErrExist if to is there
+	mkdir(path string, mode fs.FileMode) error
+	unlink(path string) error // a file, never a folder
+	rmdir(path string) error  // an empty folder, never a file
+
+	syncFile(f *os.File) error
+	syncDir(path string) error
+	syncAll(root *os.File) error // the whole file system that root is on
+}
+
+// traits are what is known about the file system of a root.
+type traits struct {
+	// orders says that a crash keeps renames in their order: none survives without all before it.
+	orders bool
+	// syncsWhole says that syncAll makes every earlier change durable, and that it reports each failure to do so.
+	syncsWhole bool
+}
+
+type realSystem struct{}
+
+func (realSystem) mkdir(path string, mode fs.FileMode) error { return os.Mkdir(path, mode) }
+func (realSystem) syncFile(f *os.File) error                 { return f.Sync() }
+
+// rename, unlink and rmdir are the plain system calls: their namesakes in os look first, or try the other.
+
+func (realSystem) rename(from, to string) error {
+	if err := uninterrupted(func() error { return unix.Rename(from, to) }); err != nil {
+		return &os.LinkError{Op: "rename", Old: from, New: to, Err: err}
+	}
+	return nil
+}
+
+func (realSystem) unlink(path string) error {
+	return pathError("unlink", path, uninterrupted(func() error { return unix.Unlink(path) }))
+}
+
+func (realSystem) rmdir(path string) error {
+	return pathError("rmdir", path, uninterrupted(func() error { return unix.Rmdir(path) }))
+}
+
+func uninterrupted(call func() error) error {
+	for {
+		if err := call(); err != unix.EINTR {
+			return err
+		}
+	}
+}
+
+func pathError(op, path string, err error) error {
+	if err == nil {
+		return nil
+	}
+	return &fs.PathError{Op: op, Path: path, Err: err}
+}
+
+// syncDir makes the entries of a folder durable, where the file system knows how to sync a folder.
+func (realSystem) syncDir(path string) error {
+	f, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	if err := f.Sync(); err != nil && !errors.Is(err, syscall.EINVAL) && !errors.Is(err, syscall.ENOTSUP) {
+		return err
+	}
+	return nil
+}
+
+// linkNew is renameNew for systems without such a rename: the name appears by a link, whole and only if it is free.
+func linkNew(from, to string) error {
+	if err := os.Link(from, to); err != nil {
+		return err
+	}
+	os.Remove(from) // the object is in its place; if this fails, the next start sweeps the other name
+	return nil
+}

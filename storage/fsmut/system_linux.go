@@ -1,0 +1,93 @@
+package filesystem
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"golang.org/x/sys/unix"
+)
+
+// renameNew falls back to a link where the file system has no such rename (NFS, and FUSE at times).
+func (realSystem) renameNew(from, to string) error {
+	err := uninterrupted(func() error {
+		return unix.Renameat2(unix.AT_FDCWD, from, unix.AT_FDCWD, to, unix.RENAME_NOREPLACE)
+	})
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, unix.EINVAL), errors.Is(err, unix.ENOSYS), errors.Is(err, unix.ENOTSUP):
+		return linkNew(from, to)
+	}
+	return &os.LinkError{Op: "renameat2", Old: from, New: to, Err: err}
+}
+
+func (realSystem) syncAll(root *os.File) error {
+	return os.NewSyscallError("syncfs", unix.Syncfs(int(root.Fd())))
+}
+
+// startWriteback begins to write n bytes of f from off to the disk. It makes nothing durable.
+func startWriteback(f *os.File, off, n int64) error {
+	return syncRange(f, off, n, unix.SYNC_FILE_RANGE_WRITE)
+}
+
+// waitWriteback waits until n bytes of f from off were written. An error it returns is not reported again by a sync.
+func waitWriteback(f *os.File, off, n int64) error {
+	return syncRange(f, off, n, unix.SYNC_FILE_RANGE_WAIT_BEFORE|unix.SYNC_FILE_RANGE_WRITE|unix.SYNC_FILE_RANGE_WAIT_AFTER)
+}
+
+func syncRange(f *os.File, off, n int64, flags int) error {
+	err := unix.SyncFileRange(int(f.Fd()), off, n, flags)
+	if errors.Is(err, unix.ENOSYS) || errors.Is(err, unix.ESPIPE) {
+		return nil // merely a hint
+	}
+	return os.NewSyscallError("sync_file_range", err)
+}
+
+// traitsOf finds out about the file system of an open folder; what cannot be found out does not hold.
+//
+// ext4 with a journal and xfs commit changes of folders in their order. syncfs(2) reports errors of data since Linux 5.8,
+// and errors of the journal since 5.17 (kernel commit 5679897eb104).
+func traitsOf(root *os.File) traits {
+	var st unix.Statfs_t
+	if err := unix.Fstatfs(int(root.Fd()), &st); err != nil {
+		return traits{}
+	}
+	switch uint32(st.Type) {
+	case unix.TMPFS_MAGIC:
+		return traits{orders: true, syncsWhole: true} // nothing survives a crash
+	case unix.XFS_SUPER_MAGIC:
+		return traits{orders: true, syncsWhole: kernelAtLeast(5, 17)}
+	case unix.EXT4_SUPER_MAGIC: // also of ext2 and ext3
+		journal := hasJournal(root)
+		return traits{orders: journal, syncsWhole: journal && kernelAtLeast(5, 17)}
+	}
+	return traits{}
+}
+
+// hasJournal asks sysfs, where ext4 shows the task of a journal only if there is one.
+func hasJournal(root *os.File) bool {
+	var st unix.Stat_t
+	if err := unix.Fstat(int(root.Fd()), &st); err != nil {
+		return false
+	}
+	device, err := os.Readlink(fmt.Sprintf("/sys/dev/block/%d:%d", unix.Major(st.Dev), unix.Minor(st.Dev)))
+	if err != nil {
+		return false
+	}
+	_, err = os.Stat(filepath.Join("/sys/fs/ext4", filepath.Base(device), "journal_task"))
+	return err == nil
+}
+
+func kernelAtLeast(major, minor int) bool {
+	var name unix.Utsname
+	if err := unix.Uname(&name); err != nil {
+		return false
+	}
+	var x, y int
+	if n, _ := fmt.Sscanf(unix.ByteSliceToString(name.Release[:]), "%d.%d", &x, &y); n != 2 {
+		return false
+	}
+	return x > major || x == major && y >= minor
+}

@@ -1,0 +1,49 @@
+package open
+
+import (
+	"fmt"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"berth/configuration"
+	"berth/storage"
+	"berth/storage/cached"
+)
+
+func TestDriver(t *testing.T) {
+	for _, test := range []struct {
+		yaml      string
+		exclusive bool
+		cached    bool
+	}{
+		{"inmemory", true, false},
+		{"{filesystem: {rootdirectory: %s}}", true, true},
+		{"{filesystem: {rootdirectory: %s}, cache: {size: 0}}", true, false},
+		{"{filesystem: {rootdirectory: %s, shared: true}}", false, false},
+		{"{emptydir: {rootdirectory: %s}}", true, true},
+	} {
+		text := strings.ReplaceAll(test.yaml, "%s", filepath.Join(t.TempDir(), "root"))
+		c, _, err := configuration.Parse("test", fmt.Appendf(nil, "version: 0.1\nstorage: %s\n", text), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		d, closeStorage, exclusive, err := Driver(t.Context(), c.Storage)
+		if err != nil {
+			t.Errorf("%s: %v", test.yaml, err)
+			continue
+		}
+		if _, isCached := storage.As[*cached.Driver](d); exclusive != test.exclusive || isCached != test.cached {
+			t.Errorf("%s: exclusive is %t, cached %t", test.yaml, exclusive, isCached)
+		}
+		if _, err := d.Put(t.Context(), "config/x", strings.NewReader("x"), 1, storage.Absent()); err != nil {
+			t.Errorf("%s: %v", test.yaml, err)
+		}
+		if err := closeStorage(); err != nil {
+			t.Errorf("%s: close: %v", test.yaml, err)
+		}
+	}
+	if _, _, _, err := Driver(t.Context(), configuration.Storage{}); err == nil {
+		t.Error("no storage is no error")
+	}
+}

@@ -1,0 +1,113 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"syscall"
+)
+
+// A bench is the state of one run of the program.
+type bench struct {
+	options
+	targets []target
+	dir     string
+	number  int                // of the servers started over a store of their own
+	shared  map[string]*server // by target, those that operations share which change nothing
+}
+
+// stop ends the shared servers.
+func (b *bench) stop() {
+	for name, s := range b.shared {
+		s.stop()
+		delete(b.shared, name)
+	}
+}
+
+func (b *bench) progress(format string, args ...any) {
+	fmt.Fprintf(os.Stderr, format+"\n", args...)
+}
+
+// fresh starts a target over an empty store, when the disk has nothing to do for what was before.
+func (b *bench) fresh(ctx context.Context, t target) (*server, error) {
+	b.number++
+	s, err := start(ctx, t, filepath.Join(b.dir, fmt.Sprintf("%s-%d", t.name, b.number)))
+	if err != nil {
+		return nil, err
+	}
+	b.progress("%s is process %d", t.name, s.process.Pid)
+	syscall.Sync()
+	return s, nil
+}
+
+func (b *bench) serverFor(ctx context.Context, t target) (*server, error) {
+	if s, ok := b.shared[t.name]; ok {
+		return s, nil
+	}
+	s, err := b.fresh(ctx, t)
+	if err == nil {
+		b.shared[t.name] = s
+	}
+	return s, err
+}
+
+// measureOperation measures an operation on all targets in turn, round after round, each round beginning with another.
+func (b *bench) measureOperation(ctx context.Context, op operation) outcome {
+	o := outcome{operation: op, results: map[string][]result{}, failed: map[string]error{}}
+	var targets []target
+	for _, t := range b.targets {
+		if !slices.Contains(op.except, t.name) {
+			targets = append(targets, t)
+		}
+	}
+	b.progress("%s", op.name)
+	loads := map[string]*load{}
+	for _, t := range targets {
+		if op.fresh {
+			break
+		}
+		s, err := b.serverFor(ctx, t)
+		if err == nil {
+			loads[t.name], err = op.prepare(s)
+		}
+		if err != nil {
+			o.failed[t.name] = err
+		}
+	}
+	for round := range b.rounds {
+		for i := range targets {
+			t := targets[(i+round)%len(targets)]
+			if o.failed[t.name] != nil {
+				continue
+			}
+			r, err := b.measureOnce(ctx, op, t, loads[t.name])
+			if err != nil {
+				o.failed[t.name] = err
+				continue
+			}
+			o.results[t.name] = append(o.results[t.name], r)
+		}
+	}
+	return o
+}
+
+// measureOnce measures an operation on one target, on its shared server with the load prepared or on a fresh one.
+func (b *bench) measureOnce(ctx context.Context, op operation, t target, l *load) (r result, err error) {
+	s := b.shared[t.name]
+	if op.fresh {
+		if s, err = b.fresh(ctx, t); err != nil {
+			return result{}, err
+		}
+		defer func() {
+			if e := s.remove(); err == nil {
+				err = e
+			}
+		}()
+		if l, err = op.prepare(s); err != nil {
+			return result{}, err
+		}
+	}
+	return b.load(ctx, op, s, l)
+}

@@ -1,0 +1,244 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"path/filepath"
+	"slices"
+	"time"
+)
+
+// A measurement is rows that are no rates: how costs grow, memory, and starting.
+type measurement struct {
+	name    string
+	targets []string
+	slow    bool // only made when asked for
+	measure func(ctx context.Context, b *bench, t target) ([]figure, error)
+}
+
+// A figure is one number of a measurement.
+type figure struct {
+	name  string
+	value float64
+	unit  string
+	bar   float64 // the most it should be; 0 means no bar
+}
+
+// timed returns how long f takes, in milliseconds.
+func timed(f func() error) (float64, error) {
+	began := time.Now()
+	err := f()
+	return time.Since(began).Seconds() * 1000, err
+}
+
+// tagCosts compares the first tags of a repository with those after the 5,000th, and pushes to the deletion of manifests
+// there. What is compared takes turns, so that the disk is in the same mood for both.
+func tagCosts(ctx context.Context, b *bench, t target) ([]figure, error) {
+	const pushes, deletes, warm = 100, 30, 5
+	s, err := b.fresh(ctx, t)
+	if err != nil {
+		return nil, err
+	}
+	defer s.remove()
+	many, err := seedManifests(s, "bench/many", manyTags, 8)
+	if err != nil {
+		return nil, err
+	}
+	var costs [4][]float64 // first, 5,000th, another, delete
+	err = each(s, 1, 1, func(c *client, _ int) error {
+		var configs [2]part
+		var layers [2][]part
+		for i, repository := range []string{"bench/few", "bench/many"} {
+			if configs[i], layers[i], err = seedLayers(s, repository); err != nil {
+				return err
+			}
+		}
+		push := func(row, i int, repository, tag string) error {
+			manifest := image(configs[i], layers[i], tag)
+			took, err := timed(func() error { _, err := pushManifest(c, repository, tag, manifest); return err })
+			costs[row] = append(costs[row], took)
+			return err
+		}
+		for n := range pushes {
+			if err := push(0, 0, "bench/few", fmt.Sprintf("first%d", n)); err != nil {
+				return err
+			}
+			if err := push(1, 1, "bench/many", fmt.Sprintf("later%d", n)); err != nil {
+				return err
+			}
+		}
+		for n := range deletes {
+			if err := push(2, 1, "bench/many", fmt.Sprintf("other%d", n)); err != nil {
+				return err
+			}
+			head := request{method: "DELETE", path: "/v2/bench/many/manifests/" + many[n].digest}.head()
+			took, err := timed(func() error { return c.do(202, head, nil, nil) })
+			if err != nil {
+				return err
+			}
+			costs[3] = append(costs[3], took)
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	first, later := median(costs[0]), median(costs[1])
+	tag, del := median(costs[2][warm:]), median(costs[3][warm:])
+	return []figure{
+		{name: "push of one of the first 100 tags", value: first, unit: "ms"},
+		{name: "push of a tag after 5,000", value: later, unit: "ms"},
+		{name: "the latter in units of the former", value: later / first, bar: 1.15},
+		{name: "delete by digest among 5,000 tags", value: del, unit: "ms"},
+		{name: "the same in pushes of a tag", value: del / tag, bar: 3},
+	}, nil
+}
+
+const (
+	idleConnections   = 1000
+	overlapping       = 64
+	overlappingSize   = 64 * mib
+	overlappingPieces = 64
+	feeding           = 8 * time.Second // how long each upload is fed at least, so that all overlap
+)
+
+// memoryUse looks at the resident memory of a server that idles, has many connections, and has many uploads.
+func memoryUse(ctx context.Context, b *bench, t target) ([]figure, error) {
+	const mb = 1e6
+	s, err := b.fresh(ctx, t)
+	if err != nil {
+		return nil, err
+	}
+	defer s.remove()
+	time.Sleep(time.Second)
+	idle, _, err := s.memory()
+	if err != nil {
+		return nil, err
+	}
+	connected, err := idleMemory(s)
+	if err != nil {
+		return nil, err
+	}
+	if err := s.forgetPeak(); err != nil {
+		return nil, err
+	}
+	if err := feedUploads(s); err != nil {
+		return nil, err
+	}
+	_, peak, err := s.memory()
+	return []figure{
+		{name: "idle", value: float64(idle) / mb, unit: "MB", bar: 30},
+		{name: "1,000 idle connections", value: float64(connected) / mb, unit: "MB", bar: 60},
+		{name: "64 uploads of 64 MiB at once, peak", value: float64(peak) / mb, unit: "MB", bar: 120},
+	}, err
+}
+
+// idleMemory returns the resident memory of a server with connections that have each been used once.
+func idleMemory(s *server) (int64, error) {
+	ping := request{method: "GET", path: "/v2/"}.head()
+	for range idleConnections {
+		c, err := dial(s.addr, time.Now().Add(grace))
+		if err != nil {
+			return 0, err
+		}
+		defer c.close()
+		if err := c.do(200, ping, nil, nil); err != nil {
+			return 0, err
+		}
+	}
+	time.Sleep(time.Second)
+	now, _, err := s.memory()
+	return now, err
+}
+
+// feedUploads pushes large blobs at once, piece by piece, each piece no sooner than it is due.
+func feedUploads(s *server) error {
+	body := noise(overlappingSize-tailSize, 1)
+	began := time.Now()
+	return each(s, overlapping, overlapping, func(c *client, n int) error {
+		content := newSeries(body, n)
+		if err := content.next(); err != nil {
+			return err
+		}
+		p := newPusher(workerRepository(n), content, false)
+		if err := c.do(202, p.begin, nil, nil); err != nil {
+			return err
+		}
+		head := appendLocation([]byte("PUT "), c.location)
+		head = append(append(append(head, "digest="...), p.digest...), p.rest...)
+		if _, err := c.conn.Write(head); err != nil {
+			return err
+		}
+		piece := len(body)/overlappingPieces + 1
+		for i := range overlappingPieces {
+			time.Sleep(time.Until(began.Add(feeding * time.Duration(i+1) / overlappingPieces)))
+			if _, err := c.conn.Write(body[i*piece : min((i+1)*piece, len(body))]); err != nil {
+				return err
+			}
+		}
+		if _, err := c.conn.Write(content.tail); err != nil {
+			return err
+		}
+		if err := c.receive(201, head, nil); err != nil {
+			return err
+		}
+		return checkPushed(c, workerRepository(n), content)
+	})
+}
+
+const (
+	storedBlobs  = 100_000
+	storedTags   = 20_000
+	repositories = 20
+	starts       = 11
+)
+
+// startTimes compares starting over a full store with starting over an empty one, in turn.
+func startTimes(ctx context.Context, b *bench, t target) ([]figure, error) {
+	stores := []string{filepath.Join(b.dir, t.name+"-empty"), filepath.Join(b.dir, t.name+"-full")}
+	for i, dir := range stores {
+		s, err := start(ctx, t, dir)
+		if err != nil {
+			return nil, err
+		}
+		defer s.remove()
+		if i == 1 {
+			if err := fillStore(s); err != nil {
+				return nil, err
+			}
+		}
+		s.stop()
+	}
+	took := make([][]float64, len(stores))
+	for range starts {
+		for i, dir := range stores {
+			s, err := start(ctx, t, dir)
+			if err != nil {
+				return nil, err
+			}
+			s.stop()
+			took[i] = append(took[i], s.took.Seconds()*1000)
+		}
+	}
+	empty, full := median(took[0]), median(took[1])
+	return []figure{
+		{name: "ready over an empty store", value: empty, unit: "ms"},
+		{name: "ready over 100,000 blobs and 20,000 tags", value: full, unit: "ms"},
+		{name: "the latter in units of the former", value: full / empty, bar: 1.2},
+		{name: "the slowest of those starts", value: slices.Max(took[1]), unit: "ms"},
+	}, nil
+}
+
+func fillStore(s *server) error {
+	body := noise(100, 1)
+	const clients = 16
+	pushers := make([]*pusher, clients)
+	for n := range pushers {
+		pushers[n] = newPusher(fmt.Sprintf("bench/r%d", n), newSeries(body, n), false)
+	}
+	err := each(s, clients, storedBlobs, func(c *client, i int) error { return pushers[i%clients].push(c) })
+	for r := 0; r < repositories && err == nil; r++ {
+		_, err = seedManifests(s, fmt.Sprintf("bench/r%d", r), storedTags/repositories, clients)
+	}
+	return err
+}

@@ -1,0 +1,246 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// A target is a registry to measure.
+type target struct {
+	name   string
+	binary string
+	config string // with %[1]s for the address and %[2]s for the folder; "" if both are arguments
+	ready  string // the path that answers 200 once it serves
+}
+
+const (
+	berth = "berth"
+	floor = "floor"
+	peer  = "docker-registry"
+)
+
+const berthConfig = `version: 0.1
+storage:
+  filesystem:
+    rootdirectory: %[2]q
+  delete:
+    enabled: true
+http:
+  addr: %[1]q
+`
+
+// The peer has the cache that its package configures.
+const peerConfig = `version: 0.1
+storage:
+  cache:
+    blobdescriptor: inmemory
+  filesystem:
+    rootdirectory: %[2]q
+  delete:
+    enabled: true
+http:
+  addr: %[1]q
+`
+
+// buildTargets builds what is built from here into bin and returns the targets, those in only, all of them if it is empty.
+func buildTargets(ctx context.Context, bin string, only []string) ([]target, error) {
+	all := []target{
+		{name: berth, binary: filepath.Join(bin, "berth"), config: berthConfig, ready: "/readyz"},
+		{name: floor, binary: filepath.Join(bin, "floor"), ready: "/v2/"},
+		{name: peer, binary: "docker-registry", config: peerConfig, ready: "/v2/"},
+	}
+	sources := map[string][2]string{berth: {"..", "./cmd/berth"}, floor: {".", "./bench/floor"}}
+	var wanted []target
+	for _, t := range all {
+		if len(only) > 0 && !slices.Contains(only, t.name) {
+			continue
+		}
+		if source, ok := sources[t.name]; ok {
+			build := exec.CommandContext(ctx, "go", "build", "-trimpath", "-o", t.binary, source[1])
+			build.Dir, build.Env = source[0], append(os.Environ(), "CGO_ENABLED=0")
+			if out, err := build.CombinedOutput(); err != nil {
+				return nil, fmt.Errorf("build %s: %w\n%s", t.name, err, out)
+			}
+		} else if _, err := exec.LookPath(t.binary); err != nil {
+			return nil, fmt.Errorf("%w (leave it out by -only)", err)
+		}
+		wanted = append(wanted, t)
+	}
+	if len(wanted) == 0 {
+		return nil, fmt.Errorf("no target is called %v", only)
+	}
+	return wanted, nil
+}
+
+// A server is a running target.
+type server struct {
+	target
+	addr string
+	dir  string        // its configuration, its log, and its store, which is empty at first
+	took time.Duration // from its start until it was ready
+
+	process *os.Process
+	exited  chan struct{}
+	seeded  map[string]any // what the store has been filled with, by name
+}
+
+const startTimeout = 60 * time.Second
+
+// start runs a target over dir and waits until it is ready. It ends with ctx and with this process.
+func start(ctx context.Context, t target, dir string) (*server, error) {
+	addr, err := freeAddress()
+	if err != nil {
+		return nil, err
+	}
+	root := filepath.Join(dir, "store")
+	if err := os.MkdirAll(root, 0o755); err != nil {
+		return nil, err
+	}
+	args := []string{addr, root}
+	if t.config != "" {
+		file := filepath.Join(dir, "config.yml")
+		if err := os.WriteFile(file, fmt.Appendf(nil, t.config, addr, root), 0o644); err != nil {
+			return nil, err
+		}
+		args = []string{"serve", file}
+	}
+	log, err := os.OpenFile(filepath.Join(dir, "log"), os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o644)
+	if err != nil {
+		return nil, err
+	}
+	defer log.Close()
+	cmd := exec.CommandContext(ctx, t.binary, args...)
+	cmd.Stdout, cmd.Stderr = log, log
+	cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "HOME=" + dir}
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	began := time.Now()
+	if err := cmd.Start(); err != nil {
+		return nil, fmt.Errorf("start %s: %w", t.name, err)
+	}
+	s := &server{target: t, addr: addr, dir: dir, process: cmd.Process, exited: make(chan struct{}), seeded: map[string]any{}}
+	go func() {
+		cmd.Wait() // how it ended does not matter: it is asked for answers, and it is killed
+		close(s.exited)
+	}()
+	if err := s.awaitReady(began); err != nil {
+		s.stop()
+		return nil, fmt.Errorf("start %s: %w\n%s", t.name, err, s.lastLog())
+	}
+	return s, nil
+}
+
+func freeAddress() (string, error) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return "", err
+	}
+	return l.Addr().String(), l.Close()
+}
+
+func (s *server) awaitReady(began time.Time) error {
+	for {
+		err := s.ask(s.ready)
+		switch {
+		case err == nil:
+			s.took = time.Since(began)
+			return nil
+		case time.Since(began) > startTimeout:
+			return err
+		}
+		select {
+		case <-s.exited:
+			return errors.New("it ended by itself")
+		case <-time.After(200 * time.Microsecond):
+		}
+	}
+}
+
+// ask sends one GET, which must be answered by 200.
+func (s *server) ask(path string) error {
+	c, err := dial(s.addr, time.Now().Add(10*time.Second))
+	if err != nil {
+		return err
+	}
+	defer c.close()
+	return c.do(200, request{method: "GET", path: path}.head(), nil, nil)
+}
+
+// stop ends the server, gently for five seconds, and waits for that.
+func (s *server) stop() {
+	s.process.Signal(syscall.SIGTERM)
+	select {
+	case <-s.exited:
+		return
+	case <-time.After(5 * time.Second):
+	}
+	s.process.Kill()
+	<-s.exited
+}
+
+// remove stops the server and removes its store.
+func (s *server) remove() error {
+	s.stop()
+	return os.RemoveAll(s.dir)
+}
+
+func (s *server) lastLog() []byte {
+	b, err := os.ReadFile(filepath.Join(s.dir, "log"))
+	if err != nil {
+		return nil
+	}
+	return b[max(0, len(b)-1000):]
+}
+
+// cpu returns the processor time that the server has used, in user and kernel mode: proc_pid_stat(5), in ticks of 10 ms.
+func (s *server) cpu() (time.Duration, error) {
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", s.process.Pid))
+	if err != nil {
+		return 0, err
+	}
+	// The second field is the name, in parentheses; what follows begins with the third.
+	fields := strings.Fields(string(b[bytes.LastIndexByte(b, ')')+1:]))
+	if len(fields) < 13 {
+		return 0, fmt.Errorf("strange stat of process %d", s.process.Pid)
+	}
+	user, err := strconv.ParseInt(fields[11], 10, 64)
+	if err != nil {
+		return 0, err
+	}
+	system, err := strconv.ParseInt(fields[12], 10, 64)
+	return time.Duration(user+system) * 10 * time.Millisecond, err
+}
+
+// memory returns the resident memory of the server now and at its peak, in bytes.
+func (s *server) memory() (now, peak int64, err error) {
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", s.process.Pid))
+	if err != nil {
+		return 0, 0, err
+	}
+	for line := range strings.Lines(string(b)) {
+		name, value, _ := strings.Cut(line, ":")
+		var n int64
+		if name == "VmRSS" || name == "VmHWM" {
+			if _, err := fmt.Sscanf(value, "%d kB", &n); err != nil {
+				return 0, 0, err
+			}
+		}
+		switch name {
+		case "VmRSS":
+			now = n * kib
+		case "VmHWM":
+			peak = n * kib
+		}
+	}
+	return now, peak, nil
+}

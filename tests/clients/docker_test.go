@@ -1,0 +1,119 @@
+package clients
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"syscall"
+	"testing"
+	"time"
+
+	"berth/tests/content"
+)
+
+const daemonStart = 60 * time.Second
+
+// docker starts an engine of the test's own, without a network, and returns a client of it.
+func docker(t *testing.T) tool {
+	t.Helper()
+	client, daemon := find(t, "docker"), find(t, "dockerd")
+	needRoot(t)
+	dir, err := os.MkdirTemp("", "berth") // the path of a socket is to be short
+	must(t, err)
+	socket := "unix://" + filepath.Join(dir, "docker.sock")
+	log, err := os.Create(filepath.Join(dir, "log"))
+	must(t, err)
+	cmd := exec.Command(daemon.path, "--host", socket, "--data-root", filepath.Join(dir, "data"), "--exec-root", filepath.Join(dir, "exec"),
+		"--pidfile", filepath.Join(dir, "pid"), "--log-level", "warn", "--storage-driver", "vfs", "--bridge", "none", "--iptables=false", "--ip6tables=false")
+	cmd.Stdout, cmd.Stderr = log, log
+	must(t, cmd.Start())
+	t.Cleanup(func() { stopDocker(t, cmd, dir, log) })
+	client.flags = []string{"--host", socket}
+	client.env = []string{"DOCKER_BUILDKIT=0", "DOCKER_CONFIG=" + dir}
+	for end := time.Now().Add(daemonStart); ; time.Sleep(100 * time.Millisecond) {
+		if _, err := client.try("version"); err == nil {
+			return client
+		} else if time.Now().After(end) {
+			t.Fatalf("dockerd does not answer: %v", err)
+		}
+	}
+}
+
+// stopDocker ends the engine and removes what it leaves.
+func stopDocker(t *testing.T, cmd *exec.Cmd, dir string, log *os.File) {
+	defer log.Close()
+	if t.Failed() {
+		b, _ := os.ReadFile(log.Name()) // it helps, and is not needed
+		t.Logf("the end of dockerd's log:\n%s", b[max(0, len(b)-3000):])
+	}
+	done := make(chan error, 1)
+	go func() { done <- cmd.Wait() }()
+	_ = cmd.Process.Signal(syscall.SIGTERM) // one that ended is waited for all the same
+	select {
+	case <-done:
+	case <-time.After(30 * time.Second):
+		_ = cmd.Process.Kill() // as above
+		t.Error("dockerd did not end within 30 s of SIGTERM")
+	}
+	namespace := filepath.Join(dir, "exec", "netns", "default")
+	if _, err := os.Stat(namespace); err == nil {
+		if out, err := exec.Command("umount", namespace).CombinedOutput(); err != nil {
+			t.Errorf("umount what dockerd leaves: %v: %s", err, out)
+		}
+	}
+	if err := os.RemoveAll(dir); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestDocker pushes and pulls with the docker engine.
+func TestDocker(t *testing.T) {
+	docker, s := docker(t), serve(t)
+	image := s.Addr + "/team/app:1"
+	docker.run("build", "--tag", image, buildContext(t, 16<<20))
+	id := docker.run("image", "inspect", "--format", "{{.Id}}", image)
+
+	t.Run("push and pull", func(t *testing.T) {
+		docker.T = t
+		docker.run("push", image)
+		digest, below := walk(t, s, "team/app", "1")
+		if layers := below["application/vnd.docker.image.rootfs.diff.tar.gzip"]; len(layers) != 2 {
+			t.Errorf("the layers pushed are %q", layers)
+		}
+		equal(t, "the config", fmt.Sprint(below["application/vnd.docker.container.image.v1+json"]), fmt.Sprint([]string{id}))
+		docker.run("rmi", image)
+		docker.run("pull", image)
+		equal(t, "the image pulled", docker.run("image", "inspect", "--format", "{{.Id}}", image), id)
+		docker.run("rmi", image)
+		docker.run("pull", s.Addr+"/team/app@"+digest)
+		equal(t, "the image pulled by digest", docker.run("image", "inspect", "--format", "{{.Id}}", s.Addr+"/team/app@"+digest), id)
+		docker.run("tag", s.Addr+"/team/app@"+digest, image)
+	})
+	t.Run("copy to another repository", func(t *testing.T) {
+		docker.T = t
+		other := s.Addr + "/other/copy:2"
+		docker.run("tag", image, other)
+		docker.run("push", other)
+		want, _ := walk(t, s, "team/app", "1")
+		got, _ := walk(t, s, "other/copy", "2")
+		equal(t, "the digest of the copy", got, want)
+		deleted(t, s, "other/copy", got)
+		docker.run("rmi", other)
+		if _, err := docker.try("pull", other); err == nil {
+			t.Error("docker pulls what was deleted")
+		}
+	})
+	t.Run("multi-architecture index", func(t *testing.T) {
+		docker.T = t
+		set := content.Algorithm(content.Digest).Index("docker", nil)
+		push(t, s, "multi/arch", set, "latest")
+		docker.run("pull", s.Addr+"/multi/arch:latest")
+		config := set.Blobs[2].Digest // of the first image, which is for amd64
+		docker.run("pull", "--platform", "linux/amd64", s.Addr+"/multi/arch:latest")
+		equal(t, "the image for amd64", docker.run("image", "inspect", "--format", "{{.Id}}", s.Addr+"/multi/arch:latest"), config)
+	})
+}
+
+var errNotReady = errors.New("the registry in the container is not ready")

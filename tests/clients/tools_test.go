@@ -1,0 +1,211 @@
+// Package clients tries the built registry with the clients that people have. What they push and pull is compared digest
+// by digest. A client that is not there is skipped, loudly; with REQUIRE=1 in the environment it is a failure.
+package clients
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"berth/tests/content"
+	"berth/tests/harness"
+)
+
+// commandLimit bounds one run of a client.
+const commandLimit = 3 * time.Minute
+
+// A tool is a client program with the flags that keep it to its own folders.
+type tool struct {
+	*testing.T
+	path  string
+	flags []string // before the subcommand
+	env   []string
+}
+
+// find returns the first of the programs that is there. Without one the test is skipped, or fails with REQUIRE=1.
+func find(t *testing.T, names ...string) tool {
+	t.Helper()
+	for _, name := range names {
+		if path, err := exec.LookPath(name); err == nil {
+			return tool{T: t, path: path}
+		}
+	}
+	absent(t, strings.Join(names, " or ")+" is not installed")
+	return tool{}
+}
+
+// absent ends a test that cannot run here.
+func absent(t *testing.T, why string) {
+	t.Helper()
+	if os.Getenv("REQUIRE") == "1" {
+		t.Fatalf("REQUIRE=1, and %s", why)
+	}
+	t.Skipf("SKIPPED, NOT TESTED: %s", why)
+}
+
+// needRoot ends a test of an engine that only root can run.
+func needRoot(t *testing.T) {
+	t.Helper()
+	if os.Getuid() != 0 {
+		absent(t, "this engine is run as root here, and this is another user")
+	}
+}
+
+// installed returns a client written in Go, built by the Go toolchain into tests/bin.
+func installed(t *testing.T, name, module string) tool {
+	t.Helper()
+	bin := filepath.Join(harness.Root(), "tests", "bin")
+	path := filepath.Join(bin, name)
+	if _, err := os.Stat(path); err == nil {
+		return tool{T: t, path: path}
+	}
+	install := tool{T: t, path: "go", env: []string{"GOBIN=" + bin, "GOFLAGS=-mod=mod"}}
+	if _, err := install.try("install", module); err != nil {
+		absent(t, name+" cannot be built: "+err.Error())
+	}
+	return tool{T: t, path: path}
+}
+
+// try runs the tool and returns what it wrote to its standard output.
+func (c tool) try(args ...string) (string, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), commandLimit)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, c.path, append(append([]string(nil), c.flags...), args...)...)
+	cmd.Env = append(os.Environ(), c.env...)
+	cmd.WaitDelay = time.Second // a child may keep the pipes open
+	var out, errs bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &errs
+	if err := cmd.Run(); err != nil {
+		return out.String(), errors.New(filepath.Base(c.path) + " " + strings.Join(args, " ") + ": " + err.Error() + "\n" + out.String() + errs.String())
+	}
+	return out.String(), nil
+}
+
+// run runs the tool, which must succeed, and returns its standard output without the space around it.
+func (c tool) run(args ...string) string {
+	c.Helper()
+	out, err := c.try(args...)
+	if err != nil {
+		c.Fatal(err)
+	}
+	return strings.TrimSpace(out)
+}
+
+// serve runs a registry for a test.
+func serve(t *testing.T) *harness.Server { return harness.Start(t, harness.Options{}) }
+
+// must ends the test on an error.
+func must(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// push puts a set into the registry by bare HTTP.
+func push(t *testing.T, s *harness.Server, repo string, set content.Set, tags ...string) {
+	t.Helper()
+	must(t, s.Push(repo, set, tags...))
+}
+
+// layout writes a set as an OCI layout and returns its folder.
+func layout(t *testing.T, ref string, set content.Set) string {
+	t.Helper()
+	dir := t.TempDir()
+	must(t, content.WriteLayout(dir, ref, set))
+	return dir
+}
+
+// sameLayout asks that the layout in dir have every blob and manifest of the set, byte for byte.
+func sameLayout(t *testing.T, dir string, set content.Set) {
+	t.Helper()
+	all := map[string][]byte{}
+	for _, b := range set.Blobs {
+		all[b.Digest] = b.Bytes
+	}
+	for _, m := range set.Manifests {
+		all[m.Digest] = m.Bytes
+	}
+	for digest, want := range all {
+		if got, err := content.ReadLayoutBlob(dir, digest); err != nil {
+			t.Errorf("%s was not pulled: %v", digest, err)
+		} else if !bytes.Equal(got, want) {
+			t.Errorf("%s was pulled as %d bytes that are not the %d pushed", digest, len(got), len(want))
+		}
+	}
+}
+
+// walk pulls a manifest and all below it, compares every digest, and returns the digests by media type.
+func walk(t *testing.T, s *harness.Server, repo, reference string) (digest string, below map[string][]string) {
+	t.Helper()
+	digest, err := s.Resolve(repo, reference)
+	must(t, err)
+	below = map[string][]string{}
+	var visit func(digest string)
+	visit = func(digest string) {
+		body, err := s.PullManifest(repo, digest)
+		must(t, err)
+		var doc struct {
+			Config            *content.Descriptor
+			Layers, Manifests []content.Descriptor
+		}
+		must(t, json.Unmarshal(body, &doc))
+		blobs := doc.Layers
+		if doc.Config != nil {
+			blobs = append(blobs, *doc.Config)
+		}
+		for _, d := range blobs {
+			b, err := s.PullBlob(repo, d.Digest)
+			if must(t, err); len(b) != d.Size {
+				t.Errorf("%s has %d bytes, its descriptor says %d", d.Digest, len(b), d.Size)
+			}
+			below[d.MediaType] = append(below[d.MediaType], d.Digest)
+		}
+		for _, d := range doc.Manifests {
+			below[d.MediaType] = append(below[d.MediaType], d.Digest)
+			visit(d.Digest)
+		}
+	}
+	visit(digest)
+	return digest, below
+}
+
+// equal compares two texts.
+func equal(t *testing.T, what, got, want string) {
+	t.Helper()
+	if got != want {
+		t.Errorf("%s is %q, not %q", what, got, want)
+	}
+}
+
+// buildContext makes a folder from which any engine builds an image of two layers out of nothing.
+func buildContext(t *testing.T, size int) string {
+	t.Helper()
+	dir := t.TempDir()
+	for name, b := range map[string][]byte{
+		"Dockerfile": []byte("FROM scratch\nCOPY large /large\nCOPY small /small\nCMD [\"/small\"]\n"),
+		"large":      content.Random(t.Name(), size).Bytes,
+		"small":      []byte("small\n"),
+	} {
+		must(t, os.WriteFile(filepath.Join(dir, name), b, 0o644))
+	}
+	return dir
+}
+
+// deleted deletes a manifest of the registry and asks that it be gone.
+func deleted(t *testing.T, s *harness.Server, repo, digest string) {
+	t.Helper()
+	r, err := s.Do(harness.Call{Method: "DELETE", Path: "/v2/" + repo + "/manifests/" + digest})
+	must(t, err)
+	must(t, r.Want(202))
+	r, err = s.Get("/v2/" + repo + "/manifests/" + digest)
+	must(t, err)
+	must(t, r.Want(404))
+}

@@ -1,0 +1,210 @@
+package storm
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+
+	"berth/tests/content"
+	"berth/tests/harness"
+)
+
+// Check reads all that the ledger knows of and compares: what was acknowledged is there and hashes right, what was not
+// is there whole or not at all, tags are at values that they may have, manifests have their blobs, uploads go on where
+// they were. What it finds is entered, and must be the same the next time.
+func (l *Ledger) Check(c *harness.Client) error {
+	k := &checker{ledger: l, client: c, intact: map[string]bool{}}
+	for u := range l.uploads {
+		k.fail(k.resume(u))
+		delete(l.uploads, u)
+	}
+	k.each(l.order, k.check)
+	k.fail(k.lists())
+	l.forget()
+	if len(k.errs) > 20 {
+		k.errs = append(k.errs[:20], fmt.Errorf("and %d more", len(k.errs)-20))
+	}
+	return errors.Join(k.errs...)
+}
+
+// A checker is one run of [Ledger.Check].
+type checker struct {
+	ledger *Ledger
+	client *harness.Client
+
+	mu     sync.Mutex
+	errs   []error
+	intact map[string]bool // blobs that were read whole
+}
+
+func (k *checker) fail(err error) {
+	if err != nil {
+		k.mu.Lock()
+		defer k.mu.Unlock()
+		k.errs = append(k.errs, err)
+	}
+}
+
+// each checks things, several at a time.
+func (k *checker) each(things []thing, check func(thing) error) {
+	var wg sync.WaitGroup
+	queue := make(chan thing)
+	for range 8 {
+		wg.Go(func() {
+			for t := range queue {
+				k.fail(check(t))
+			}
+		})
+	}
+	for _, t := range things {
+		queue <- t
+	}
+	close(queue)
+	wg.Wait()
+}
+
+func (k *checker) check(t thing) error {
+	value, err := k.read(t)
+	if err != nil {
+		return err
+	}
+	k.ledger.mu.Lock()
+	writes := k.ledger.things[t]
+	k.ledger.mu.Unlock()
+	if may := possible(writes); !slices.Contains(may, value) {
+		return fmt.Errorf("%s %s of %s is %q, and may only be one of %q", t.kind, t.name, t.repo, value, may)
+	}
+	k.ledger.settle(t, value)
+	return nil
+}
+
+// read returns what a thing is, after it was read whole.
+func (k *checker) read(t thing) (string, error) {
+	if t.kind == blobs {
+		return k.blob(t.repo, t.name)
+	}
+	r, err := k.get(path(t.repo, "manifests", t.name))
+	if err != nil || r.Status == 404 {
+		return "", err
+	}
+	digest := r.Header.Get("Docker-Content-Digest")
+	if got := content.DigestLike(digest, r.Body); got != digest || t.kind == manifests && t.name != digest {
+		return "", fmt.Errorf("%s answered %s, with a body that has the digest %s", r.Call, digest, got)
+	}
+	return digest, k.children(t.repo, r.Body)
+}
+
+func (k *checker) get(at string) (*harness.Reply, error) {
+	r, err := k.client.Get(at)
+	if err != nil {
+		return nil, err
+	}
+	return r, r.Want(200, 404)
+}
+
+// blob asks whether a repository has a blob, and reads each blob once in whole.
+func (k *checker) blob(repo, digest string) (string, error) {
+	r, err := k.client.Do(harness.Call{Method: "HEAD", Path: path(repo, "blobs", digest)})
+	if err == nil {
+		err = r.Want(200, 404)
+	}
+	if err != nil || r.Status == 404 {
+		return "", err
+	}
+	k.mu.Lock()
+	known := k.intact[digest]
+	k.intact[digest] = true
+	k.mu.Unlock()
+	if !known {
+		_, err = k.client.PullBlob(repo, digest)
+	}
+	return digest, err
+}
+
+// children checks that a manifest that is served has its blobs.
+func (k *checker) children(repo string, body []byte) error {
+	var m struct {
+		Config content.Descriptor
+		Layers []content.Descriptor
+	}
+	if err := json.Unmarshal(body, &m); err != nil {
+		return err
+	}
+	for _, d := range append(m.Layers, m.Config) {
+		if found, err := k.blob(repo, d.Digest); err != nil {
+			return err
+		} else if found == "" {
+			return fmt.Errorf("a manifest of %s is served, and its blob %s is not there", repo, d.Digest)
+		}
+	}
+	return nil
+}
+
+// resume takes up an upload where the registry says it stands, and finishes it.
+func (k *checker) resume(u *upload) error {
+	r, err := k.client.Get(u.location)
+	if err == nil {
+		err = r.Want(204)
+	}
+	if err != nil {
+		return fmt.Errorf("resume an upload of which %d bytes were acknowledged: %w", u.acked, err)
+	}
+	at := 0
+	if last, ok := strings.CutPrefix(r.Header.Get("Range"), "0-"); !ok {
+		return fmt.Errorf("%s answered the Range %q", r.Call, r.Header.Get("Range"))
+	} else if last != "0" {
+		if at, err = strconv.Atoi(last); err != nil {
+			return err
+		}
+		at++
+	}
+	if at < u.acked || at > u.sent {
+		return fmt.Errorf("an upload stands at %d: %d bytes were acknowledged, %d sent", at, u.acked, u.sent)
+	}
+	call := octets(u.blob.Bytes[at:])
+	call.Method, call.Path, call.Query = "PUT", r.Header.Get("Location"), url.Values{"digest": {u.blob.Digest}}
+	acked := k.ledger.begin(u.blob.Digest, thing{blobs, u.repo, u.blob.Digest})
+	if r, err = k.client.Do(call); err == nil {
+		err = r.Want(201)
+	}
+	if err != nil {
+		return fmt.Errorf("finish an upload that stood at %d of %d bytes: %w", at, len(u.blob.Bytes), err)
+	}
+	acked()
+	return nil
+}
+
+// lists checks that what is listed is there, or reads as absent.
+func (k *checker) lists() error {
+	var repos []string
+	for _, t := range k.ledger.order {
+		if t.kind == tags && !slices.Contains(repos, t.repo) {
+			repos = append(repos, t.repo)
+		}
+	}
+	for _, repo := range repos {
+		var list struct{ Tags []string }
+		r, err := k.get(path(repo, "tags/list"))
+		if err != nil || r.Status == 404 {
+			k.fail(err)
+			continue
+		}
+		if err := json.Unmarshal(r.Body, &list); err != nil {
+			return fmt.Errorf("%s: %w", r.Call, err)
+		}
+		for _, tag := range list.Tags {
+			_, err := k.read(thing{tags, repo, tag})
+			k.fail(err)
+		}
+	}
+	r, err := k.client.Get("/v2/_catalog?n=1000")
+	if err != nil {
+		return err
+	}
+	return r.Want(200)
+}
