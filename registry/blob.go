@@ -113,7 +113,8 @@ func (p Repository) link(ctx context.Context, d Digest, size int64) error {
 }
 
 // publish makes bytes that are in the store a blob of p, after the objects in first: blob record, then link. It reports
-// whether the record names these bytes; it does not when another push of the same content was earlier.
+// whether the record names these bytes, or may name them; it does not when another push of the same content was earlier,
+// or when the store became full before.
 func (p Repository) publish(ctx context.Context, d Digest, rec blobRecord, first ...storage.Object) (ours bool, err error) {
 	rec.Origin = p.name.s
 	objects := append(first,
@@ -124,7 +125,8 @@ func (p Repository) publish(ctx context.Context, d Digest, rec blobRecord, first
 		return true, nil
 	}
 	if done != len(first) || !isConflict(err) {
-		return true, storeError("store a blob", err)
+		unnamed := done <= len(first) && errors.Is(err, storage.ErrNoSpace) // which says that the put had no effect
+		return !unnamed, storeError("store a blob", err)
 	}
 	if ours, err = p.adopt(ctx, d, rec); err != nil {
 		return true, err
@@ -199,11 +201,11 @@ func (p Repository) pushSmall(ctx context.Context, d Digest, body []byte) (*Blob
 		first = []storage.Object{{Key: key, Body: body, Cond: storage.Absent()}}
 	}
 	ours, err := p.publish(ctx, d, rec, first...)
-	if err != nil {
-		return nil, err
-	}
 	if !ours {
 		p.discard(ctx, rec.Segments...)
+	}
+	if err != nil {
+		return nil, err
 	}
 	return &Blob{d, rec.Size, p}, nil
 }

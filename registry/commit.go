@@ -107,13 +107,14 @@ func (u *Upload) commit(ctx context.Context, d Digest, c Chunk) (*Blob, error) {
 func (u *Upload) single(ctx context.Context, d Digest, next uploadRecord) (*Blob, error) {
 	p := u.repository
 	ours, err := p.publish(ctx, d, blobRecord{Size: next.Offset, Segments: next.Segments})
+	if !ours {
+		p.discard(ctx, next.Segments...)
+	}
 	if err != nil {
 		return nil, err
 	}
 	if ours {
 		p.verified.add(d.s)
-	} else {
-		p.discard(ctx, next.Segments...)
 	}
 	return &Blob{d, next.Offset, p}, nil
 }

@@ -74,9 +74,11 @@ func (p Repository) readManifest(ctx context.Context, from storage.Driver, d Dig
 	}
 	m := &Manifest{Digest: d, MediaType: rec.MediaType, Body: body}
 	if rec.Subject != "" {
-		m.Subject, err = ParseDigest(rec.Subject)
+		if m.Subject, err = ParseDigest(rec.Subject); err != nil {
+			return nil, fmt.Errorf("the manifest %s of %s is %w: %w", d, p.name, errDamaged, err)
+		}
 	}
-	return m, err
+	return m, nil
 }
 
 // A ManifestPush is a manifest as a request carries it.

@@ -60,7 +60,7 @@ func (d *Driver) erase(key, path string, size int64) error {
 	}
 	d.space.free(size)
 	dir := filepath.Dir(path)
-	err = d.syncFolders([]string{dir})
+	
 	d.flights.end(flight, err)
 	if err != nil {
 		return err

@@ -250,7 +250,7 @@ func (d *Driver) syncContents(batch []*staged) error {
 			return err
 		}
 	}
-	if err := error(nil); err != nil {
+	if err := d.synced(d.syncer.sync(targets)); err != nil {
 		return err
 	}
 	for _, s := range batch {

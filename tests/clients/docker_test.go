@@ -76,7 +76,7 @@ func TestDocker(t *testing.T) {
 	id := docker.run("image", "inspect", "--format", "{{.Id}}", image)
 
 	t.Run("push and pull", func(t *testing.T) {
-		docker.T = t
+		docker := docker.with(t)
 		docker.run("push", image)
 		digest, below := walk(t, s, "team/app", "1")
 		if layers := below["application/vnd.docker.image.rootfs.diff.tar.gzip"]; len(layers) != 2 {
@@ -92,7 +92,7 @@ func TestDocker(t *testing.T) {
 		docker.run("tag", s.Addr+"/team/app@"+digest, image)
 	})
 	t.Run("copy to another repository", func(t *testing.T) {
-		docker.T = t
+		docker := docker.with(t)
 		other := s.Addr + "/other/copy:2"
 		docker.run("tag", image, other)
 		docker.run("push", other)
@@ -106,7 +106,7 @@ func TestDocker(t *testing.T) {
 		}
 	})
 	t.Run("multi-architecture index", func(t *testing.T) {
-		docker.T = t
+		docker := docker.with(t)
 		set := content.Algorithm(content.Digest).Index("docker", nil)
 		push(t, s, "multi/arch", set, "latest")
 		docker.run("pull", s.Addr+"/multi/arch:latest")

@@ -32,7 +32,7 @@ func TestPodman(t *testing.T) {
 	id := podman.run("image", "inspect", "--format", "{{.Id}}", image)
 
 	t.Run("push and pull", func(t *testing.T) {
-		podman.T = t
+		podman := podman.with(t)
 		file := filepath.Join(t.TempDir(), "digest")
 		podman.run("push", "--tls-verify=false", "--digestfile", file, image)
 		told, err := os.ReadFile(file)
@@ -47,13 +47,13 @@ func TestPodman(t *testing.T) {
 		equal(t, "the image pulled", podman.run("image", "inspect", "--format", "{{.Id}}", image), id)
 	})
 	t.Run("list", func(t *testing.T) {
-		podman.T = t
+		podman := podman.with(t)
 		tags := strings.Fields(podman.run("search", "--tls-verify=false", "--list-tags", s.Addr+"/team/app"))
 		equal(t, "the list of tags", strings.Join(tags[2:], " "), s.Addr+"/team/app 1")
 		equal(t, "the search", podman.run("search", "--tls-verify=false", "--format", "{{.Name}}", s.Addr+"/team"), s.Addr+"/team/app")
 	})
 	t.Run("docker format", func(t *testing.T) {
-		podman.T = t
+		podman := podman.with(t)
 		podman.run("push", "--tls-verify=false", "--format", "v2s2", image, s.Addr+"/team/docker:1")
 		_, below := walk(t, s, "team/docker", "1")
 		if len(below["application/vnd.docker.container.image.v1+json"]) != 1 {
@@ -71,7 +71,7 @@ func TestBuildah(t *testing.T) {
 		ids[arch] = buildah.run("bud", "--quiet", "--arch", arch, "--label", "arch="+arch, "--tag", s.Addr+"/single/"+arch+":1", dir)
 	}
 	t.Run("push and pull", func(t *testing.T) {
-		buildah.T = t
+		buildah := buildah.with(t)
 		for arch, id := range ids {
 			image := s.Addr + "/single/" + arch + ":1"
 			buildah.run("push", "--tls-verify=false", image)
@@ -82,7 +82,7 @@ func TestBuildah(t *testing.T) {
 		}
 	})
 	t.Run("multi-architecture index", func(t *testing.T) {
-		buildah.T = t
+		buildah := buildah.with(t)
 		list := s.Addr + "/multi/arch:1"
 		buildah.run("manifest", "create", list)
 		for arch := range ids {

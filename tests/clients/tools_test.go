@@ -73,6 +73,12 @@ func installed(t *testing.T, name, module string) tool {
 	return tool{T: t, path: path}
 }
 
+// with returns the tool for a subtest.
+func (c tool) with(t *testing.T) tool {
+	c.T = t
+	return c
+}
+
 // try runs the tool and returns what it wrote to its standard output.
 func (c tool) try(args ...string) (string, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), commandLimit)

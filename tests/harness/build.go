@@ -31,8 +31,12 @@ func Binary() (string, error) {
 	return plainBinary()
 }
 
-// RaceBinary is [Binary] under the race detector. It is [ErrNoCompiler] where there is no C compiler.
+// RaceBinary is [Binary] under the race detector, or the one that BERTH_RACE_BINARY names. It is [ErrNoCompiler] where
+// there is no C compiler.
 func RaceBinary() (string, error) {
+	if path := os.Getenv("BERTH_RACE_BINARY"); path != "" {
+		return path, nil
+	}
 	if _, err := exec.LookPath("gcc"); err != nil {
 		return "", ErrNoCompiler
 	}
