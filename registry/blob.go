@@ -49,7 +49,7 @@ func (p Repository) Blob(ctx context.Context, d Digest) (*Blob, error) {
 func (p Repository) CheckBlob(ctx context.Context, d Digest) (*Blob, error) {
 	var link linkRecord
 	_, err := p.rely(ctx, p.linkKey(d), &link)
-	if errors.Is(err, storage.ErrUnavailable) || errors.Is(err, storage.ErrNoSpace) {
+	if err != nil && !isAbsent(err) {
 		return p.Blob(ctx, d) // a failed renewal costs a HEAD nothing: the push that relies on it renews again
 	}
 	return p.blob(d, link, err)

@@ -91,10 +91,10 @@ func (u *Upload) commit(ctx context.Context, d Digest, c Chunk) (*Blob, error) {
 	}
 	next.State, next.Digest, next.Hash = uploadClosed, d.s, nil
 	if err := u.save(ctx, next); err != nil {
+		u.unsaved(ctx, err, added)
 		if CodeOf(err) != RangeInvalid {
 			return nil, err
 		}
-		p.discard(ctx, added...)
 		if won, findErr := p.Upload(ctx, u.principal, u.ID()); findErr == nil && won.Closed() {
 			return won.conclude(ctx, d)
 		}

@@ -62,10 +62,18 @@ func (p Repository) taggedManifest(ctx context.Context, t Tag) (*Manifest, error
 	}
 }
 
-// readManifest reads a manifest and makes sure that its bytes are what the digest names.
+// readManifest reads a manifest and makes sure that its bytes are what the digest names. The result may be shared.
 func (p Repository) readManifest(ctx context.Context, from storage.Driver, d Digest) (*Manifest, error) {
+	key := p.manifestKey(d)
+	c, err := storage.ReadCopy(ctx, from, key, maxRecord)
+	if err != nil {
+		return nil, err
+	}
+	if m, ok := c.Memo.Load().(*Manifest); ok {
+		return m, nil
+	}
 	var rec manifestRecord
-	body, _, err := read(ctx, from, p.manifestKey(d), &rec)
+	body, err := decodeRecord(key, c.Body, &rec)
 	if err != nil {
 		return nil, err
 	}
@@ -78,6 +86,7 @@ func (p Repository) readManifest(ctx context.Context, from storage.Driver, d Dig
 			return nil, fmt.Errorf("the manifest %s of %s is %w: %w", d, p.name, errDamaged, err)
 		}
 	}
+	c.Memo.Store(m)
 	return m, nil
 }
 

@@ -2,6 +2,7 @@ package registry
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"berth/storage"
@@ -55,7 +56,7 @@ func (r *Registry) purgeUpload(ctx context.Context, key string, olderThan time.D
 			return ignoreConflict(err) // it was touched meanwhile
 		}
 	}
-	for _, s := range append(rec.Segments, segment{Key: rec.Pending}) {
+	for _, s := range append(slices.Clip(rec.Segments), segment{Key: rec.Pending}) {
 		if s.Key == "" {
 			continue
 		}

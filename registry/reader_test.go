@@ -157,7 +157,6 @@ func TestReadGoesOn(t *testing.T) {
 		f := newFixture(t, flaky, nil)
 		p := f.repository("team/app")
 		d := f.pushInChunks(p, parts...)
-		r := f.open(p, d)
 		opened := 0
 		broken := func(limit int) func(storagetest.Call) storagetest.Fault {
 			return func(c storagetest.Call) (fault storagetest.Fault) {
@@ -169,7 +168,7 @@ func TestReadGoesOn(t *testing.T) {
 			}
 		}
 		flaky.Plan(broken(10))
-		if err := iotest.TestReader(r, []byte(content)); err != nil || opened == 0 {
+		if err := iotest.TestReader(f.open(p, d), []byte(content)); err != nil || opened == 0 {
 			t.Errorf("after %d breaks: %v", opened, err)
 		}
 		opened = 0

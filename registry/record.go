@@ -55,14 +55,31 @@ func decodeRecord(key string, body []byte, header record) ([]byte, error) {
 	return payload, nil
 }
 
-// read fills header from the record at key and returns its payload.
+// read fills header from the record at key and returns its payload. Neither the payload nor what the header points at is
+// to be changed: both may be shared.
 func read(ctx context.Context, d storage.Driver, key string, header record) ([]byte, storage.Info, error) {
-	body, info, err := storage.ReadAll(ctx, d, key, maxRecord)
+	c, err := storage.ReadCopy(ctx, d, key, maxRecord)
 	if err != nil {
 		return nil, storage.Info{}, err
 	}
-	payload, err := decodeRecord(key, body, header)
-	return payload, info, err
+	known, ok := c.Memo.Load().(decoded)
+	if !ok {
+		known.payload, err = decodeRecord(key, c.Body, header)
+		if err != nil {
+			return nil, storage.Info{}, err
+		}
+		known.header = reflect.New(reflect.TypeOf(header).Elem()).Elem()
+		known.header.Set(reflect.ValueOf(header).Elem())
+		c.Memo.Store(known)
+	}
+	reflect.ValueOf(header).Elem().Set(known.header)
+	return known.payload, c.Info, nil
+}
+
+// decoded is what is remembered of a record that is kept in memory.
+type decoded struct {
+	header  reflect.Value // never changed
+	payload []byte
 }
 
 // put writes a record. A put whose outcome is ambiguous is settled by reading back: the nonce tells whether it landed.

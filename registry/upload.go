@@ -150,6 +150,13 @@ func (u *Upload) save(ctx context.Context, next uploadRecord) error {
 	return nil
 }
 
+// unsaved discards data objects of a request whose save failed, if the error says that the record does not name them.
+func (u *Upload) unsaved(ctx context.Context, err error, added []segment) {
+	if code := CodeOf(err); code == RangeInvalid || code == NoSpace {
+		u.repository.discard(ctx, added...)
+	}
+}
+
 // A Chunk is a piece of a blob as a request carries it.
 type Chunk struct {
 	Body  io.Reader // nil: nothing
@@ -209,9 +216,7 @@ func (u *Upload) Append(ctx context.Context, c Chunk) error {
 		return storeError("keep the state of the hash", err)
 	}
 	if err := u.save(ctx, next); err != nil {
-		if CodeOf(err) == RangeInvalid {
-			u.repository.discard(ctx, added...)
-		}
+		u.unsaved(ctx, err, added)
 		return err
 	}
 	if body.broken != nil {

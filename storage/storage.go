@@ -12,6 +12,7 @@ import (
 	"io"
 	"iter"
 	"strings"
+	"sync/atomic"
 	"time"
 )
 
@@ -138,21 +139,47 @@ func PutAll(ctx context.Context, d Driver, objects ...Object) ([]Info, error) {
 	return infos, nil
 }
 
-// ReadAll reads an object of at most limit bytes; a larger one is an error.
+// A Copy is an object in memory. Info and Body are not to be changed. Memo is for what a reader works out from the body,
+// always of one type for one key: a cache that returns the same Copy again keeps it as well.
+type Copy struct {
+	Info Info
+	Body []byte
+	Memo atomic.Value
+}
+
+// A Copier is a driver that keeps objects in memory.
+type Copier interface {
+	// Copy returns an object of at most limit bytes, from memory if possible; a larger one is an error.
+	Copy(ctx context.Context, key string, limit int64) (*Copy, error)
+}
+
+// ReadAll reads an object of at most limit bytes; a larger one is an error. The bytes are not to be changed.
 func ReadAll(ctx context.Context, d Driver, key string, limit int64) ([]byte, Info, error) {
-	r, info, err := d.Open(ctx, key, 0, -1)
+	c, err := ReadCopy(ctx, d, key, limit)
 	if err != nil {
 		return nil, Info{}, err
 	}
+	return c.Body, c.Info, nil
+}
+
+// ReadCopy is [ReadAll] for readers that want the memo.
+func ReadCopy(ctx context.Context, d Driver, key string, limit int64) (*Copy, error) {
+	if c, ok := d.(Copier); ok { // not through decorators: they are to see the call
+		return c.Copy(ctx, key, limit)
+	}
+	r, info, err := d.Open(ctx, key, 0, -1)
+	if err != nil {
+		return nil, err
+	}
 	defer r.Close()
 	if info.Size > limit {
-		return nil, Info{}, fmt.Errorf("read %s: it has %d bytes, more than the %d allowed", key, info.Size, limit)
+		return nil, fmt.Errorf("read %s: it has %d bytes, more than the %d allowed", key, info.Size, limit)
 	}
-	body := make([]byte, info.Size)
-	if _, err := io.ReadFull(r, body); err != nil {
-		return nil, Info{}, fmt.Errorf("read %s: %w", key, err)
+	c := &Copy{Info: info, Body: make([]byte, info.Size)}
+	if _, err := io.ReadFull(r, c.Body); err != nil {
+		return nil, fmt.Errorf("read %s: %w", key, err)
 	}
-	return body, info, nil
+	return c, nil
 }
 
 // As finds the first driver in d's chain of decorators that is a T. A decorator offers the driver it wraps by a method

@@ -78,11 +78,10 @@ type shard struct {
 	changes uint64                   // changes of any key begun or ended
 }
 
-// An entry is what is known of a key. body is nil when the object is absent, never changed otherwise.
+// An entry is what is known of a key; copy is nil when there is no object.
 type entry struct {
 	key  string
-	info storage.Info
-	body []byte
+	copy *storage.Copy
 }
 
 // writers are the changes of one key that are under way.
@@ -93,7 +92,13 @@ type writers struct {
 
 func (d *Driver) shard(key string) *shard { return &d.shards[maphash.String(d.seed, key)%shards] }
 
-func (e *entry) cost() int64 { return int64(len(e.key)+len(e.body)) + overhead }
+func (e *entry) cost() int64 {
+	n := int64(len(e.key)) + overhead
+	if e.copy != nil {
+		n += 2 * int64(len(e.copy.Body)) // what readers keep in Memo is about as large again
+	}
+	return n
+}
 
 // get returns what is known of key, or the number of changes so far, for put.
 func (s *shard) get(key string) (*entry, uint64) {
@@ -167,38 +172,55 @@ func (s *shard) end(key string, e *entry) {
 	s.keep(e)
 }
 
-// load returns what the store has at key, from memory if possible. The entry is nil when the object is too large to be
-// kept, and err of fs.ErrNotExist when it is absent.
-func (d *Driver) load(ctx context.Context, key string) (*entry, error) {
+// load returns what the store has at key, from memory if possible: nil when the object is too large to be kept, and an
+// error of fs.ErrNotExist when it is absent.
+func (d *Driver) load(ctx context.Context, key string) (*storage.Copy, error) {
 	s := d.shard(key)
 	e, changes := s.get(key)
 	if e == nil {
 		r, info, err := d.next.Open(ctx, key, 0, -1)
+		e = &entry{key: key}
 		switch {
 		case errors.Is(err, fs.ErrNotExist):
-			e = &entry{key: key}
 		case err != nil:
 			return nil, err
 		case info.Size > d.largest:
 			return nil, r.Close()
 		default:
-			if e, err = readEntry(r, info); err != nil {
+			if e.copy, err = readCopy(r, info); err != nil {
 				return nil, fmt.Errorf("read %s: %w", key, err)
 			}
 		}
 		s.put(e, changes)
 	}
-	if e.body == nil {
+	if e.copy == nil {
 		return nil, &fs.PathError{Op: "open", Path: key, Err: fs.ErrNotExist}
 	}
-	return e, nil
+	return e.copy, nil
 }
 
-func readEntry(r io.ReadCloser, info storage.Info) (*entry, error) {
+func readCopy(r io.ReadCloser, info storage.Info) (*storage.Copy, error) {
 	defer r.Close()
-	body := make([]byte, info.Size)
-	_, err := io.ReadFull(r, body)
-	return &entry{info.Key, info, body}, err
+	c := &storage.Copy{Info: info, Body: make([]byte, info.Size)}
+	_, err := io.ReadFull(r, c.Body)
+	return c, err
+}
+
+// Copy serves small objects from memory.
+func (d *Driver) Copy(ctx context.Context, key string, limit int64) (*storage.Copy, error) {
+	if d.skip(key) {
+		return storage.ReadCopy(ctx, d.next, key, limit)
+	}
+	c, err := d.load(ctx, key)
+	switch {
+	case err != nil:
+		return nil, err
+	case c == nil:
+		return storage.ReadCopy(ctx, d.next, key, limit)
+	case c.Info.Size > limit:
+		return nil, fmt.Errorf("read %s: it has %d bytes, more than the %d allowed", key, c.Info.Size, limit)
+	}
+	return c, nil
 }
 
 // Open serves small objects from memory.
@@ -206,21 +228,21 @@ func (d *Driver) Open(ctx context.Context, key string, off, n int64) (io.ReadClo
 	if d.skip(key) || off < 0 {
 		return d.next.Open(ctx, key, off, n)
 	}
-	e, err := d.load(ctx, key)
+	c, err := d.load(ctx, key)
 	if err != nil {
 		return nil, storage.Info{}, err
 	}
-	if e == nil {
+	if c == nil {
 		return d.next.Open(ctx, key, off, n)
 	}
 	if off == 0 && n < 0 {
-		return whole{bytes.NewReader(e.body)}, e.info, nil
+		return whole{bytes.NewReader(c.Body)}, c.Info, nil
 	}
-	part := e.body[min(off, e.info.Size):]
+	part := c.Body[min(off, c.Info.Size):]
 	if n >= 0 && n < int64(len(part)) {
 		part = part[:n]
 	}
-	return io.NopCloser(struct{ io.Reader }{bytes.NewReader(part)}), e.info, nil
+	return io.NopCloser(struct{ io.Reader }{bytes.NewReader(part)}), c.Info, nil
 }
 
 // whole reads a whole object, and can seek in it.
@@ -233,14 +255,14 @@ func (d *Driver) Stat(ctx context.Context, key string) (storage.Info, error) {
 	if d.skip(key) {
 		return d.next.Stat(ctx, key)
 	}
-	e, err := d.load(ctx, key)
+	c, err := d.load(ctx, key)
 	if err != nil {
 		return storage.Info{}, err
 	}
-	if e == nil {
+	if c == nil {
 		return d.next.Stat(ctx, key)
 	}
-	return e.info, nil
+	return c.Info, nil
 }
 
 // Put keeps a small object when the store has it.
@@ -264,7 +286,7 @@ func (d *Driver) Put(ctx context.Context, key string, r io.Reader, size int64, c
 	if err != nil || content == nil {
 		s.end(key, nil)
 	} else {
-		s.end(key, &entry{key, info, content})
+		s.end(key, &entry{key, &storage.Copy{Info: info, Body: content}})
 	}
 	return info, err
 }
@@ -288,7 +310,7 @@ func (d *Driver) PutAll(ctx context.Context, objects []storage.Object) ([]storag
 	for i, o := range objects {
 		var e *entry
 		if i < len(infos) && int64(len(o.Body)) <= d.largest && !d.skip(o.Key) {
-			e = &entry{o.Key, infos[i], append([]byte{}, o.Body...)}
+			e = &entry{o.Key, &storage.Copy{Info: infos[i], Body: bytes.Clone(o.Body)}}
 		}
 		d.shard(o.Key).end(o.Key, e)
 	}

@@ -96,7 +96,7 @@ func TestContradiction(t *testing.T) {
 
 // TestTagHistory lets 32 writers move one tag while readers follow it: what they saw must fit into one order.
 func TestTagHistory(t *testing.T) {
-	const writers, readers, moves = 32, 16, 12
+	const writers, readers, moves = 32, 16, 5
 	s := harness.Start(t, harness.Options{Race: true})
 	all := manifests(t, s, "crowd/history", 1+writers*moves)
 	if err := s.PushManifest("crowd/history", "latest", all[0]); err != nil {

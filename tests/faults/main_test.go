@@ -142,10 +142,10 @@ func temporaries(t *testing.T, root string) []string {
 	return left
 }
 
-// dataObjects counts the data objects in a store.
-func dataObjects(t *testing.T, root string) int {
+// objects counts the objects in the folders of a folder of a store.
+func objects(t *testing.T, root, folder string) int {
 	t.Helper()
-	files, err := filepath.Glob(filepath.Join(root, "objects", "data", "*", "*"))
+	files, err := filepath.Glob(filepath.Join(root, "objects", folder, "*", "*"))
 	if err != nil {
 		t.Fatal(err)
 	}

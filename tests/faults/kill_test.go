@@ -1,0 +1,63 @@
+package faults
+
+import (
+	"fmt"
+	"testing"
+	"time"
+
+	"berth/tests/harness"
+	"berth/tests/storm"
+)
+
+// TestKilledAtCalls kills the server as it is about to make a system call, the n-th of a thread, for each kind of call
+// that changes the store and for growing n, until a run of everything a client does gets through. ROUNDS bounds n.
+func TestKilledAtCalls(t *testing.T) {
+	for _, call := range []string{"openat", "write", "fsync", "close", "renameat2", "rename", "mkdirat", "unlink", "unlinkat", "rmdir", "fallocate",
+		"sync_file_range", "syncfs", "newfstatat"} {
+		t.Run(call, func(t *testing.T) {
+			kills := 0
+			s := harness.Start(t, harness.Options{})
+			ledger := storm.NewLedger()
+			for n := 1; n <= harness.Rounds(t, 6); n++ {
+				if !killAt(t, s, ledger, fmt.Sprintf("%s:signal=KILL:when=%d", call, n)) {
+					break
+				}
+				kills++
+			}
+			t.Logf("killed %d times", kills)
+		})
+	}
+}
+
+// killAt runs the script under an injection until the server is killed, and again without. It reports whether it was.
+func killAt(t *testing.T, s *harness.Server, ledger *storm.Ledger, expression string) bool {
+	t.Helper()
+	i := inject(t, s, expression)
+	s.Doom()
+	finished, err := ledger.Script(s.Client)
+	if err != nil {
+		t.Fatalf("%s: %v", expression, err)
+	}
+	limit := 10 * time.Second
+	if finished {
+		limit = 100 * time.Millisecond // a thread may be about to get there
+	}
+	killed := s.Fell(limit)
+	if i.end(); !killed {
+		if !finished {
+			t.Fatalf("%s: the script did not get through, and the server lives", expression)
+		}
+		return false
+	}
+	cleanStart(t, s)
+	if err := ledger.Check(s.Client); err != nil {
+		t.Fatalf("%s: after the kill: %v", expression, err)
+	}
+	if finished, err := ledger.Script(s.Client); err != nil || !finished {
+		t.Fatalf("%s: the same again, after the kill: finished %v, %v", expression, finished, err)
+	}
+	if err := ledger.Check(s.Client); err != nil {
+		t.Fatalf("%s: %v", expression, err)
+	}
+	return true
+}
