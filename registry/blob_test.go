@@ -136,7 +136,7 @@ func (f *fixture) pushInChunks(p registry.Repository, parts ...string) registry.
 			f.Fatal(err)
 		}
 	}
-	if _, err := u.Commit(f.Context(), d, registry.Chunk{Size: -1, Start: -1, End: -1}); err != nil {
+	if _, err := u.Commit(f.Context(), d, nothing); err != nil {
 		f.Fatal(err)
 	}
 	return d

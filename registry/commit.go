@@ -18,11 +18,9 @@ func (u *Upload) Commit(ctx context.Context, d Digest, c Chunk) (*Blob, error) {
 	if u.Closed() {
 		return u.conclude(ctx, d)
 	}
+	c = c.orEmpty()
 	if err := u.check(c); err != nil {
 		return nil, err
-	}
-	if c.Body == nil {
-		c.Body, c.Size = eof{}, 0
 	}
 	if u.rev == "" && c.length() <= smallBlob {
 		content, complete, err := readSmall(c)
@@ -79,6 +77,7 @@ func (u *Upload) commit(ctx context.Context, d Digest, c Chunk) (*Blob, error) {
 	next := u.advanced(added, body.n)
 	if algorithm != d.Algorithm() {
 		if h, err = p.hashSegments(ctx, d.Algorithm(), next.Segments); err != nil {
+			p.discard(ctx, added...)
 			return nil, err
 		}
 	}
@@ -86,19 +85,15 @@ func (u *Upload) commit(ctx context.Context, d Digest, c Chunk) (*Blob, error) {
 		p.discard(ctx, added...)
 		return nil, digestMismatch(d, got)
 	}
-	if u.rev == "" {
+	if u.rev == "" && u.pending == "" {
 		return u.single(ctx, d, next)
 	}
 	next.State, next.Digest, next.Hash = uploadClosed, d.s, nil
 	if err := u.save(ctx, next); err != nil {
 		u.unsaved(ctx, err, added)
-		if CodeOf(err) != RangeInvalid {
+		if !u.Closed() {
 			return nil, err
 		}
-		if won, findErr := p.Upload(ctx, u.principal, u.ID()); findErr == nil && won.Closed() {
-			return won.conclude(ctx, d)
-		}
-		return nil, err
 	}
 	return u.conclude(ctx, d)
 }

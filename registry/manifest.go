@@ -156,6 +156,9 @@ func (p Repository) parsePush(push ManifestPush) (*Manifest, *document, error) {
 	return &Manifest{Digest: d, MediaType: doc.mediaType, Body: push.Body, Subject: doc.subject}, doc, nil
 }
 
+// lookups is how many records one request looks up at a time.
+const lookups = 16
+
 // require makes sure, in the store, that p has what a manifest names, and renews the links that are about to be relied
 // upon. All that is missing is named at once.
 func (p Repository) require(ctx context.Context, doc *document) error {
@@ -164,7 +167,7 @@ func (p Repository) require(ctx context.Context, doc *document) error {
 		missing []string
 	)
 	group, ctx := errgroup.WithContext(ctx)
-	group.SetLimit(16)
+	group.SetLimit(lookups)
 	look := func(d Digest, required bool, find func(context.Context, Digest) error) {
 		group.Go(func() error {
 			err := find(ctx, d)

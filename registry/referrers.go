@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"slices"
 	"strconv"
+
+	"golang.org/x/sync/errgroup"
 )
 
 // The referrers of a subject are kept as descriptors in pages, records numbered from 0. A page that has grown large is
@@ -112,35 +114,85 @@ func (p Repository) removeReferrer(ctx context.Context, subject, d Digest) error
 
 // Referrers lists the manifests of p whose subject is the given one, in the order of their digests: those after a digest
 // ("" for the first), of one artifact type ("" for all), as many as fit in about maxBytes of JSON and at least one, and
-// whether there are more. A subject that nothing refers to, or that is unknown, has none.
+// whether there are more. A subject that nothing refers to, or that is unknown, has none. A page may list a manifest
+// whose deletion was cut short: it is left out.
 func (p Repository) Referrers(ctx context.Context, subject Digest, artifactType, after string, maxBytes int) ([]Descriptor, bool, error) {
-	var all []Descriptor
-	for page, more := 0, true; more; page++ {
-		var rec referrersRecord
-		payload, _, err := read(ctx, p.reads, p.referrersKey(subject, page), &rec)
-		if isAbsent(err) {
-			break
-		}
-		var list []Descriptor
-		if err == nil {
-			list, err = decodeDescriptors(payload)
-		}
-		if err != nil {
-			return nil, false, storeError("read the referrers of "+subject.s, err)
-		}
-		all, more = append(all, list...), rec.Sealed
+	all, err := p.allReferrers(ctx, subject)
+	if err != nil {
+		return nil, false, storeError("read the referrers of "+subject.s, err)
 	}
 	all = slices.DeleteFunc(all, func(d Descriptor) bool {
 		return d.Digest <= after || artifactType != "" && d.ArtifactType != artifactType
 	})
 	slices.SortFunc(all, func(a, b Descriptor) int { return cmp.Compare(a.Digest, b.Digest) })
+	// One that moved from page to page while they were read was seen twice.
+	all = slices.CompactFunc(all, func(a, b Descriptor) bool { return a.Digest == b.Digest })
+	for {
+		n := fitting(all, maxBytes)
+		listed, err := p.present(ctx, all[:n])
+		if err != nil {
+			return nil, false, storeError("look for the referrers of "+subject.s, err)
+		}
+		if all = all[n:]; len(listed) > 0 || len(all) == 0 {
+			return listed, len(all) > 0, nil
+		}
+	}
+}
+
+// allReferrers returns what all pages of a subject list.
+func (p Repository) allReferrers(ctx context.Context, subject Digest) ([]Descriptor, error) {
+	var all []Descriptor
+	for page := 0; ; page++ {
+		var rec referrersRecord
+		payload, _, err := read(ctx, p.reads, p.referrersKey(subject, page), &rec)
+		if isAbsent(err) {
+			return all, nil
+		}
+		var list []Descriptor
+		if err == nil {
+			list, err = decodeDescriptors(payload)
+		}
+		if all = append(all, list...); err != nil || !rec.Sealed {
+			return all, err
+		}
+	}
+}
+
+// fitting returns how many of the first in all fit in maxBytes, at least one if there is any.
+func fitting(all []Descriptor, maxBytes int) int {
 	size := 0
 	for i := range all {
 		if size += all[i].size(); size > maxBytes && i > 0 {
-			return all[:i], true, nil
+			return i
 		}
 	}
-	return all, false, nil
+	return len(all)
+}
+
+// present returns those of all whose manifest is there.
+func (p Repository) present(ctx context.Context, all []Descriptor) ([]Descriptor, error) {
+	group, ctx := errgroup.WithContext(ctx)
+	group.SetLimit(lookups)
+	gone := make([]bool, len(all))
+	for i := range all {
+		group.Go(func() error {
+			_, err := p.reads.Stat(ctx, p.manifestKey(Digest{all[i].Digest}))
+			if gone[i] = isAbsent(err); gone[i] {
+				return nil
+			}
+			return err
+		})
+	}
+	if err := group.Wait(); err != nil {
+		return nil, err
+	}
+	listed := make([]Descriptor, 0, len(all))
+	for i := range all {
+		if !gone[i] {
+			listed = append(listed, all[i])
+		}
+	}
+	return listed, nil
 }
 
 // size is about how many bytes of JSON d takes.

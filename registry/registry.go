@@ -96,15 +96,11 @@ type secretRecord struct {
 func (r *Registry) shareSecret(ctx context.Context) error {
 	var rec secretRecord
 	err := r.update(ctx, secretKey, &rec, func(exists bool, _ []byte) ([]byte, bool, error) {
-		if exists || r.readOnly() {
-			return nil, true, nil
+		if !exists {
+			rec.Secret = randomHex(32)
 		}
-		rec.Secret = randomHex(32)
-		return nil, false, nil
+		return nil, exists || r.readOnly(), nil // read-only and never written: uploads are refused anyhow
 	})
-	if err == nil && rec.Secret == "" { // read-only and never written: uploads are refused anyhow
-		rec.Secret = randomHex(32)
-	}
 	if err == nil {
 		r.secret, err = hex.DecodeString(rec.Secret)
 	}

@@ -168,11 +168,16 @@ func stream(body io.Reader) registry.Chunk {
 	return registry.Chunk{Body: body, Size: -1, Start: -1, End: -1}
 }
 
-// A hooked driver lets a test step in: put stands in for every Put, and open is called before every Open.
+// nothing is a piece that no body came with.
+var nothing = registry.Chunk{Size: -1, Start: -1, End: -1}
+
+// A hooked driver lets a test step in: put stands in for every Put, open is called before every Open, and openErr may
+// refuse one.
 type hooked struct {
 	storage.Driver
-	put  func(ctx context.Context, key string, put func(context.Context) (storage.Info, error)) (storage.Info, error)
-	open func(key string)
+	put     func(ctx context.Context, key string, put func(context.Context) (storage.Info, error)) (storage.Info, error)
+	open    func(key string)
+	openErr func(key string) error
 }
 
 func (h *hooked) Put(ctx context.Context, key string, r io.Reader, size int64, cond storage.Cond) (storage.Info, error) {
@@ -186,6 +191,11 @@ func (h *hooked) Put(ctx context.Context, key string, r io.Reader, size int64, c
 func (h *hooked) Open(ctx context.Context, key string, off, n int64) (io.ReadCloser, storage.Info, error) {
 	if h.open != nil {
 		h.open(key)
+	}
+	if h.openErr != nil {
+		if err := h.openErr(key); err != nil {
+			return nil, storage.Info{}, err
+		}
 	}
 	return h.Driver.Open(ctx, key, off, n)
 }

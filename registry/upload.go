@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"hash"
 	"io"
+	"slices"
 	"time"
 
 	"github.com/google/uuid"
@@ -51,6 +52,7 @@ type Upload struct {
 	principal  string
 	record     uploadRecord
 	rev        storage.Rev // of the record; "" when there is none yet
+	pending    string      // the data object that this request began to hold, see hold; "": none
 }
 
 // NewUpload begins an upload by a principal; a is the algorithm its digest is expected to have.
@@ -133,28 +135,49 @@ func (u *Upload) Offset() int64 { return u.record.Offset }
 // Closed reports whether the upload became a blob, or is about to.
 func (u *Upload) Closed() bool { return u.record.State == uploadClosed }
 
-// save writes the record, if nobody else wrote it since it was read.
+// save writes the record, if nobody else wrote it since it was read. If somebody did, the error is [RangeInvalid], and u is
+// what that left.
 func (u *Upload) save(ctx context.Context, next uploadRecord) error {
-	cond := storage.Match(u.rev)
-	if u.rev == "" {
-		cond = storage.Absent()
+	key := uploadKey(u.id.String())
+	for {
+		cond := storage.Match(u.rev)
+		if u.rev == "" {
+			cond = storage.Absent()
+		}
+		info, err := u.repository.put(ctx, key, encodeRecord(&next, nil), cond)
+		if err == nil {
+			u.record, u.rev = next, info.Rev
+			return nil
+		}
+		if !isConflict(err) {
+			return storeError("write an upload", err)
+		}
+		var present uploadRecord
+		_, info, readErr := read(ctx, u.repository.store, key, &present)
+		switch {
+		case isAbsent(readErr):
+			return &Error{Code: UploadUnknown, Message: "the upload expired meanwhile", Err: err}
+		case readErr != nil:
+			return storeError("write an upload", readErr)
+		case u.pending != "" && present.Pending == u.pending && present.State == uploadOpen:
+			u.rev = info.Rev // hold wrote it, and lost the reply
+		default:
+			u.record, u.rev = present, info.Rev
+			return &Error{Code: RangeInvalid, Message: "another request changed this upload at the same time; ask for its status", Err: err}
+		}
 	}
-	info, err := u.repository.put(ctx, uploadKey(u.id.String()), encodeRecord(&next, nil), cond)
-	if isConflict(err) {
-		return &Error{Code: RangeInvalid, Message: "another request changed this upload at the same time; ask for its status", Err: err}
-	}
-	if err != nil {
-		return storeError("write an upload", err)
-	}
-	u.record, u.rev = next, info.Rev
-	return nil
 }
 
-// unsaved discards data objects of a request whose save failed, if the error says that the record does not name them.
+// unsaved discards data objects of a request whose save failed, if it is known that no record names them.
 func (u *Upload) unsaved(ctx context.Context, err error, added []segment) {
-	if code := CodeOf(err); code == RangeInvalid || code == NoSpace {
+	if code := CodeOf(err); code == NoSpace || code == RangeInvalid && !u.has(added) {
 		u.repository.discard(ctx, added...)
 	}
+}
+
+// has reports whether the record has what a request added: then its save took place, whatever the store answered.
+func (u *Upload) has(added []segment) bool {
+	return len(added) > 0 && slices.Contains(u.record.Segments, added[0])
 }
 
 // A Chunk is a piece of a blob as a request carries it.
@@ -173,14 +196,24 @@ func (c Chunk) length() int64 {
 	return c.Size
 }
 
+// orEmpty gives c a body.
+func (c Chunk) orEmpty() Chunk {
+	if c.Body == nil {
+		c.Body, c.Size = eof{}, 0
+	}
+	return c
+}
+
 // check refuses a chunk that contradicts itself or does not begin where the upload stands.
 func (u *Upload) check(c Chunk) error {
 	switch {
+	case c.Start >= 0 && c.End >= 0 && c.length() < 0:
+		return newError(SizeInvalid, "the range %d-%d ends before it begins", c.Start, c.End)
 	case c.Start >= 0 && c.Size >= 0 && c.length() != c.Size:
 		return newError(SizeInvalid, "the range %d-%d has %d bytes, the body %d", c.Start, c.End, c.length(), c.Size)
 	case c.Start >= 0 && c.Start != u.record.Offset:
 		return newError(RangeInvalid, "the upload stands at byte %d, the chunk begins at %d", u.record.Offset, c.Start)
-	case c.Body != nil && len(u.record.Segments) >= maxSegments:
+	case c.length() != 0 && len(u.record.Segments) >= maxSegments:
 		return newError(UploadInvalid, "an upload has at most %d chunks; send larger ones", maxSegments)
 	}
 	return nil
@@ -193,6 +226,7 @@ func (u *Upload) Append(ctx context.Context, c Chunk) error {
 	if u.Closed() {
 		return newError(UploadUnknown, "the upload is closed")
 	}
+	c = c.orEmpty()
 	if err := u.check(c); err != nil {
 		return err
 	}
@@ -215,7 +249,7 @@ func (u *Upload) Append(ctx context.Context, c Chunk) error {
 	if next.Hash, err = h.(encoding.BinaryMarshaler).MarshalBinary(); err != nil {
 		return storeError("keep the state of the hash", err)
 	}
-	if err := u.save(ctx, next); err != nil {
+	if err := u.save(ctx, next); err != nil && (!u.has(added) || u.record.State == uploadCancelled) {
 		u.unsaved(ctx, err, added)
 		return err
 	}
@@ -263,6 +297,11 @@ func (u *Upload) receive(ctx context.Context, body *ingest) ([]segment, error) {
 	release := u.hold(ctx, key)
 	defer release()
 	info, err := r.store.Put(ctx, key, io.MultiReader(bytes.NewReader(peek[:n]), body), -1, storage.Absent())
+	if isConflict(err) || errors.Is(err, storage.ErrUnavailable) { // nobody else knows the key: what is there is ours, and whole
+		if there, statErr := r.store.Stat(ctx, key); statErr == nil && there.Size == body.n {
+			info, err = there, nil
+		}
+	}
 	if err != nil {
 		return nil, bodyError(body, err)
 	}
@@ -296,15 +335,26 @@ func (u *Upload) hold(ctx context.Context, key string) (release func()) {
 			case <-ctx.Done():
 				return
 			case <-tick.C:
-				next := u.record
-				next.Pending = key
-				if u.save(ctx, next) != nil {
-					return // whoever changed the upload meanwhile wins; the save that ends this request says so
+				if !u.holdOnce(context.WithoutCancel(ctx), key) { // a put that is cut off may take place all the same
+					return
 				}
 			}
 		}
 	}()
 	return func() { cancel(); <-done }
+}
+
+// holdOnce reports whether to go on: whoever changed the upload meanwhile wins, as the save that ends this request will
+// say. What fails otherwise is tried again.
+func (u *Upload) holdOnce(ctx context.Context, key string) bool {
+	u.pending = key
+	held, next := *u, u.record
+	next.Pending = key
+	err := held.save(ctx, next)
+	if err == nil {
+		*u = held
+	}
+	return err == nil || CodeOf(err) != RangeInvalid && CodeOf(err) != UploadUnknown
 }
 
 // Cancel ends the upload. What it received is removed with its record, later.

@@ -71,13 +71,13 @@ func TestChunksThatDoNotFit(t *testing.T) {
 	if n := len(f.keys("data/")); n != 1 {
 		t.Errorf("what did not fit left %d data objects", n-1)
 	}
-	if err := f.resume(p, id, 10).Append(t.Context(), registry.Chunk{Size: -1, Start: -1, End: -1}); err != nil {
+	if err := f.resume(p, id, 10).Append(t.Context(), nothing); err != nil {
 		t.Errorf("nothing: %v", err)
 	}
 	if err := f.resume(p, id, 10).Append(t.Context(), at("abc", 10, 12)); err != nil {
 		t.Error(err)
 	}
-	if _, err := f.resume(p, id, 13).Commit(t.Context(), d, registry.Chunk{}); err != nil {
+	if _, err := f.resume(p, id, 13).Commit(t.Context(), d, nothing); err != nil {
 		t.Error(err)
 	}
 	if got, err := readBlob(t.Context(), p, d); err != nil || got != "0123456789abc" {
@@ -136,9 +136,9 @@ func TestClosedTwice(t *testing.T) {
 	if b, err := late.Commit(t.Context(), d, chunk("tent")); err != nil || b.Size != 7 {
 		t.Errorf("a request that began before it was closed: %+v, %v", b, err)
 	}
-	_, err := f.resume(p, id, 7).Commit(t.Context(), registry.SHA256.FromBytes([]byte("con")), registry.Chunk{})
+	_, err := f.resume(p, id, 7).Commit(t.Context(), registry.SHA256.FromBytes([]byte("con")), nothing)
 	wantCode(t, "closed as another digest", err, registry.UploadInvalid)
-	_, err = f.resume(p, id, 7).Commit(t.Context(), registry.SHA512.FromBytes([]byte("content")), registry.Chunk{})
+	_, err = f.resume(p, id, 7).Commit(t.Context(), registry.SHA512.FromBytes([]byte("content")), nothing)
 	wantCode(t, "closed by another algorithm", err, registry.UploadInvalid)
 	wantCode(t, "append", f.resume(p, id, 7).Append(t.Context(), chunk("x")), registry.UploadUnknown)
 	wantCode(t, "cancel", f.resume(p, id, 7).Cancel(t.Context()), registry.UploadUnknown)
@@ -237,6 +237,8 @@ func TestTwoChunksAtOnce(t *testing.T) {
 		uploads, errs := make([]*registry.Upload, 8), make([]error, 8)
 		for i := range uploads {
 			uploads[i] = f.resume(p, id, offset)
+		}
+		for i := range uploads {
 			group.Go(func() { errs[i] = uploads[i].Append(t.Context(), chunk(fmt.Sprint(i))) })
 		}
 		group.Wait()

@@ -158,34 +158,35 @@ func edit(path string, create bool, change func([]byte) ([]byte, error)) error {
 }
 
 // writeFile replaces a file, durably, by one of the same mode and owner.
-func writeFile(path string, data []byte) (err error) {
-	old, err := os.Stat(path)
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return err
-	}
+func writeFile(path string, data []byte) error {
 	f, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+".*") // mode 0600
 	if err != nil {
 		return err
 	}
-	defer func() {
-		if err != nil {
-			err = errors.Join(err, os.Remove(f.Name()))
-		}
-	}()
-	_, err = f.Write(data)
-	if err == nil && old != nil {
-		err = keep(f, old)
-	}
+	err = errors.Join(fill(f, path, data), f.Close())
 	if err == nil {
-		err = f.Sync()
+		err = os.Rename(f.Name(), path)
 	}
-	if err = errors.Join(err, f.Close()); err != nil {
-		return err
-	}
-	if err = os.Rename(f.Name(), path); err != nil {
-		return err
+	if err != nil {
+		return errors.Join(err, os.Remove(f.Name()))
 	}
 	return syncDir(filepath.Dir(path))
+}
+
+func fill(f *os.File, path string, data []byte) error {
+	if _, err := f.Write(data); err != nil {
+		return err
+	}
+	old, err := os.Stat(path)
+	if err == nil {
+		err = keep(f, old)
+	} else if errors.Is(err, fs.ErrNotExist) {
+		err = nil
+	}
+	if err != nil {
+		return err
+	}
+	return f.Sync()
 }
 
 func syncDir(path string) error {

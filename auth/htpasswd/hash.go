@@ -62,7 +62,9 @@ func parseHash(text string) (Kind, verifier, error) {
 
 const remedy = "make the line anew with bcrypt (berth user add, or htpasswd -B)"
 
-func refused(kind string) error { return fmt.Errorf("the hash is %s, which is not taken; %s", kind, remedy) }
+func refused(kind string) error {
+	return fmt.Errorf("the hash is %s, which is not taken; %s", kind, remedy)
+}
 
 // maxCost bounds the cost of bcrypt: 16 takes seconds, and each step doubles it.
 const maxCost = 16

@@ -11,7 +11,6 @@ package htpasswd
 
 import (
 	"context"
-	"crypto/rand"
 	"fmt"
 	"net"
 	"net/http"
@@ -39,14 +38,14 @@ type Options struct {
 	Hashing int
 
 	now  func() time.Time
-	wait func(context.Context, time.Duration) error
+	wait func(time.Duration)
 }
 
 // A File authenticates requests with Basic credentials. It is safe for concurrent use.
 type File struct {
 	file     *reload.File[*table]
 	o        Options
-	key      []byte
+	prover   *prover
 	memory   memory
 	throttle throttle
 	flights  singleflight.Group
@@ -58,7 +57,7 @@ var _ auth.Authenticator = (*File)(nil)
 
 // Open reads a file of users. Errors name the file and the line.
 func Open(path string, o *Options) (*File, error) {
-	f := &File{key: make([]byte, 32)}
+	f := &File{prover: newProver()}
 	if o != nil {
 		f.o = *o
 	}
@@ -72,10 +71,10 @@ func Open(path string, o *Options) (*File, error) {
 		f.o.now = time.Now
 	}
 	if f.o.wait == nil {
-		f.o.wait = sleep
+		f.o.wait = time.Sleep
 	}
 	f.hashing = make(chan struct{}, f.o.Hashing)
-	_, _ = rand.Read(f.key) // it never fails
+	f.memory.proofs.bound, f.throttle.trials.bound = remembered, maxOrigins
 	var err error
 	f.file, err = reload.Open(path, maxFile, parseTable, &reload.Options{OnError: f.o.OnError, OnReload: f.o.OnReload})
 	if err != nil {
@@ -106,15 +105,15 @@ func (f *File) Verify(ctx context.Context, user, password, address string) (auth
 	if len(user) > maxUser || len(password) > maxPassword {
 		return auth.Subject{}, wrong(password)
 	}
-	e, known := (*f.file.Get()).find(user, f.key)
-	p := prove(f.key, user, e, password)
+	e, known := (*f.file.Get()).find(user, f.prover)
+	p := f.prover.prove(user, e, password)
 	if known && f.memory.has(p, f.o.now()) {
 		return auth.Subject{Name: user}, nil
 	}
 	c := check{e, known, password, p, origin{user, address}}
 	// Several requests with the same new credentials are usual: a client pushes its layers at once. The check goes on
 	// when its first asker leaves, since others may wait for it; how long it can take is bounded.
-	flight := f.flights.DoChan(string(p[:])+address, func() (any, error) { return f.check(context.WithoutCancel(ctx), c) })
+	flight := f.flights.DoChan(string(p[:])+address, func() (any, error) { return f.check(c) })
 	select {
 	case <-ctx.Done():
 		return auth.Subject{}, ctx.Err()
@@ -139,25 +138,26 @@ type check struct {
 }
 
 // check computes a hash, when it is the turn of the check's origin, and one of the few processors for it is free.
-func (f *File) check(ctx context.Context, c check) (right bool, err error) {
+func (f *File) check(c check) (right bool, err error) {
 	wait, err := f.throttle.begin(c.origin, f.o.now())
 	if err != nil {
 		return false, err
 	}
 	defer func() { f.throttle.done(c.origin, right) }()
 	if wait > 0 {
-		if err := f.o.wait(ctx, wait); err != nil {
-			return false, err
-		}
+		f.o.wait(wait)
 	}
-	f.hashing <- struct{}{}
-	f.hashed.Add(1)
-	right = c.entry.hash.verify(c.password) && c.known
-	<-f.hashing
-	if right {
+	if right = f.compute(c); right {
 		f.memory.add(c.proof, f.o.now())
 	}
 	return right, nil
+}
+
+func (f *File) compute(c check) bool {
+	f.hashing <- struct{}{}
+	defer func() { <-f.hashing }()
+	f.hashed.Add(1)
+	return c.entry.hash.verify(c.password) && c.known
 }
 
 // wrong returns the error for wrong credentials, with a hint where the reason may be one that nobody would find.
@@ -188,15 +188,4 @@ func peer(remote string) string {
 		return host
 	}
 	return network.String()
-}
-
-func sleep(ctx context.Context, d time.Duration) error {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
 }

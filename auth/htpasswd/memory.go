@@ -2,8 +2,10 @@ package htpasswd
 
 import (
 	"crypto/hmac"
+	"crypto/rand"
 	"crypto/sha256"
 	"encoding/binary"
+	"hash"
 	"sync"
 	"time"
 )
@@ -17,19 +19,41 @@ const (
 // A proof stands for a user, one state of that user's entry, and a password.
 type proof [sha256.Size]byte
 
-// prove returns the proof that a user has the password of an entry. The key is of this process alone, so that a proof
-// tells nothing of the password; the entry is in it, so that nothing proven outlives a change of the entry.
-func prove(key []byte, user string, e *entry, password string) proof {
-	mac := hmac.New(sha256.New, key)
-	buffer := make([]byte, 0, 512)
-	for _, part := range [...]string{user, e.text, password} {
-		buffer = binary.BigEndian.AppendUint32(buffer, uint32(len(part)))
-		buffer = append(buffer, part...)
+// A prover makes proofs under a key that is of this process alone, so that a proof tells nothing of the password. It keeps
+// its MACs, which take longer to set up than to use.
+type prover struct{ macs sync.Pool }
+
+type mac struct {
+	hash.Hash
+	message []byte
+}
+
+func newProver() *prover {
+	key := make([]byte, 32)
+	_, _ = rand.Read(key) // it never fails
+	return &prover{sync.Pool{New: func() any { return &mac{Hash: hmac.New(sha256.New, key)} }}}
+}
+
+// prove returns the proof that a user has the password of an entry. The entry is in it, so that nothing proven outlives a
+// change of the entry.
+func (p *prover) prove(user string, e *entry, password string) proof {
+	return p.sum(user, e.text, password)
+}
+
+func (p *prover) sum(parts ...string) (sum proof) {
+	m, _ := p.macs.Get().(*mac)
+	m.message = m.message[:0]
+	for _, part := range parts {
+		m.message = binary.BigEndian.AppendUint32(m.message, uint32(len(part)))
+		m.message = append(m.message, part...)
 	}
-	mac.Write(buffer)
-	var p proof
-	mac.Sum(p[:0])
-	return p
+	m.Reset()
+	m.Write(m.message)
+	clear(m.message) // it has a password
+	m.message = m.Sum(m.message[:0])
+	copy(sum[:], m.message)
+	p.macs.Put(m)
+	return sum
 }
 
 // A recent is a map that forgets: it holds between one and two times its bound of the entries put last.

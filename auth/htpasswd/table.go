@@ -2,8 +2,6 @@ package htpasswd
 
 import (
 	"bytes"
-	"crypto/hmac"
-	"crypto/sha256"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -110,15 +108,13 @@ const empty = "$2a$10$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"
 // find returns the entry of a user. For a user that is not there it returns false and the entry of another one, always the
 // same, chosen by a key: unknown users cost what known ones do, in the same proportions, whatever kinds of hashes the file
 // has.
-func (t *table) find(user string, key []byte) (*entry, bool) {
+func (t *table) find(user string, key *prover) (*entry, bool) {
 	if e := t.byName[user]; e != nil {
 		return e, true
 	}
 	if len(t.inFile) == 0 {
 		return &entry{kind: Bcrypt, text: empty, hash: bcryptHash(empty)}, false
 	}
-	mac := hmac.New(sha256.New, key)
-	mac.Write([]byte(user))
-	n := binary.BigEndian.Uint64(mac.Sum(nil))
-	return t.inFile[n%uint64(len(t.inFile))], false
+	sum := key.sum(user)
+	return t.inFile[binary.BigEndian.Uint64(sum[:])%uint64(len(t.inFile))], false
 }

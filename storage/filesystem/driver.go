@@ -111,7 +111,7 @@ func (d *Driver) Close() error {
 func (d *Driver) release() error {
 	var errs []error
 	if d.temp != "" {
-		errs = append(errs, os.RemoveAll(d.temp))
+		_ = os.RemoveAll(d.temp) // on a disk that became read-only, the next start sweeps it
 	}
 	if d.locks != nil {
 		errs = append(errs, d.locks.close())

@@ -27,7 +27,7 @@ func testListOrder(t *testing.T, d storage.Driver) {
 		keys = append(keys, "o/a"+c, "o/a/"+c+"x", "o/a"+c+"x/y", "o/a"+c+"a/b", "o/a/b"+c+"/"+c+c+c, "p"+c+"/1")
 	}
 	keys = append(keys, "catalog/a!", "catalog/a/b!", "catalog/a/b/c!", "catalog/a-b!", "catalog/a-b/c!", "catalog/ab!")
-	for i := range 2500 {
+	for i := range 1250 {
 		keys = append(keys, fmt.Sprintf("o/many/%d", i), fmt.Sprintf("o/n%d/x", i%500)+fmt.Sprint(i))
 	}
 	fill(t, d, keys)
@@ -36,7 +36,7 @@ func testListOrder(t *testing.T, d storage.Driver) {
 		t.Fatalf("List yields %d keys out of %d, or not in the order of their bytes; %s", len(got), len(keys), firstDifference(got, keys))
 	}
 	for _, prefix := range []string{"o", "o/", "o/a", "o/a/", "o/a/b", "o/a-", "o/a!", "o/many/1", "o/n4", "o/n49/", "catalog/a", "catalog/a/", "p", "q", "o/many/1/", "!", "zz"} {
-		for _, after := range []string{"", prefix, prefix + "!", "o/a-", "o/a/", "o/a/b", "o/many/1999", "o/n", "p0", "~", "catalog/a!"} {
+		for _, after := range []string{"", prefix, prefix + "!", "o/a-", "o/a/", "o/a/b", "o/many/1199", "o/n", "p0", "~", "catalog/a!"} {
 			want := slices.DeleteFunc(slices.Clone(keys), func(k string) bool { return !strings.HasPrefix(k, prefix) || k <= after })
 			if got := list(t, d, prefix, after); !slices.Equal(got, want) {
 				t.Errorf("List(%q, %q) yields %d keys, want %d; %s", prefix, after, len(got), len(want), firstDifference(got, want))

@@ -7,26 +7,18 @@ import (
 	"io"
 	"net"
 	"strconv"
-	"syscall"
 	"time"
 )
 
 // A client is one kept connection that writes requests rendered beforehand and reads their responses, with as little work
-// as that can be done: client and servers share the processors. Bodies are thrown away, large ones inside the kernel,
-// unless copy is set. Not safe for concurrent use.
+// as that can be done: client and servers share the processors. Bodies are read and thrown away. Dropping them in the
+// kernel (MSG_TRUNC) was no faster and is what no client does. Not safe for concurrent use.
 type client struct {
 	conn net.Conn
-	raw  syscall.RawConn
-	copy bool // read large bodies into memory, as most clients do
 
 	out  []byte // small requests, gathered for one write
 	in   []byte
 	r, w int // what in holds and nobody has read
-
-	dropping int64 // the argument and the results of dropOnce, which is a field so that no call makes a closure
-	dropped  int
-	dropErr  error
-	dropOnce func(fd uintptr) bool
 
 	response
 }
@@ -44,9 +36,6 @@ const (
 	gathered   = 32 << 10 // requests up to this size are one write
 )
 
-// discarded is where the kernel is told to put what it throws away; nothing is ever written here.
-var discarded [1 << 20]byte
-
 var errResponse = errors.New("not a response of HTTP/1.1")
 
 // dial connects to a server and fails whatever is not done by the deadline.
@@ -55,13 +44,7 @@ func dial(addr string, deadline time.Time) (*client, error) {
 	if err != nil {
 		return nil, err
 	}
-	raw, err := conn.(*net.TCPConn).SyscallConn()
-	if err != nil {
-		return nil, err
-	}
-	c := &client{conn: conn, raw: raw, in: make([]byte, bufferSize)}
-	c.dropOnce = c.dropSome
-	return c, conn.SetDeadline(deadline)
+	return &client{conn: conn, in: make([]byte, bufferSize)}, conn.SetDeadline(deadline)
 }
 
 func (c *client) close() { c.conn.Close() }
@@ -201,14 +184,6 @@ func (c *client) readBody(request []byte, w io.Writer) error {
 func (c *client) pass(n int64, w io.Writer) error {
 	for n > 0 {
 		if c.r == c.w {
-			if w == nil && n > bufferSize && !c.copy {
-				m, err := c.drop(n)
-				if err != nil {
-					return err
-				}
-				n -= int64(m)
-				continue
-			}
 			if err := c.fill(); err != nil {
 				return err
 			}
@@ -223,26 +198,6 @@ func (c *client) pass(n int64, w io.Writer) error {
 		n -= int64(m)
 	}
 	return nil
-}
-
-// drop lets the kernel throw away up to n bytes that have arrived: recv(2) with MSG_TRUNC copies nothing on TCP sockets.
-func (c *client) drop(n int64) (int, error) {
-	c.dropping, c.dropped, c.dropErr = min(n, int64(len(discarded))), 0, nil
-	err := c.raw.Read(c.dropOnce)
-	switch {
-	case err != nil:
-		return 0, err
-	case c.dropErr != nil:
-		return 0, c.dropErr
-	case c.dropped == 0:
-		return 0, io.ErrUnexpectedEOF
-	}
-	return c.dropped, nil
-}
-
-func (c *client) dropSome(fd uintptr) bool {
-	c.dropped, _, c.dropErr = syscall.Recvfrom(int(fd), discarded[:c.dropping], syscall.MSG_TRUNC)
-	return c.dropErr != syscall.EAGAIN
 }
 
 // readLine returns the next line without its end. It is valid until what was read is next filled from empty.

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bytes"
 	"crypto/sha256"
 	"encoding"
 	"encoding/binary"
@@ -75,9 +74,6 @@ func (s *series) next() error {
 	s.digest = hex.AppendEncode(s.digest[:len("sha256:")], s.sum)
 	return nil
 }
-
-// bytes returns the content in one piece.
-func (s *series) bytes() []byte { return append(bytes.Clone(s.body), s.tail...) }
 
 // A part is a descriptor in a manifest.
 type part struct {

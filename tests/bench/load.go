@@ -18,6 +18,7 @@ type operation struct {
 	against string
 	except  []string // targets that cannot do it
 	fresh   bool     // each round has a server of its own, with an empty store
+	filled  bool     // it takes long to fill the store for it
 	long    int      // how many times as long it is measured as others; 0 means 1
 	prepare func(*server) (*load, error)
 }
@@ -55,7 +56,6 @@ func (b *bench) load(ctx context.Context, op operation, s *server, l *load) (res
 			return result{}, err
 		}
 		defer c.close()
-		c.copy = b.copy
 		step, err := l.worker(n)
 		if err != nil {
 			return result{}, err
@@ -172,4 +172,9 @@ func each(s *server, clients, n int, f func(c *client, i int) error) error {
 		}
 		return nil
 	})
+}
+
+// alone runs f on a connection.
+func alone(s *server, f func(c *client) error) error {
+	return each(s, 1, 1, func(c *client, _ int) error { return f(c) })
 }

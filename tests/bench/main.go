@@ -54,14 +54,14 @@ func measure(ctx context.Context, args []string) (err error) {
 }
 
 type options struct {
-	run            *regexp.Regexp
-	only           []string
-	rounds         int
-	length         time.Duration
-	quick, start   bool
-	markdown, copy bool
-	dir, bin       string
-	procs          int
+	run          *regexp.Regexp
+	only         []string
+	rounds       int
+	length       time.Duration
+	quick, start bool
+	markdown     bool
+	dir, bin     string
+	procs        int
 }
 
 func parse(args []string) (options, error) {
@@ -69,12 +69,11 @@ func parse(args []string) (options, error) {
 	flags := flag.NewFlagSet("bench", flag.ContinueOnError)
 	run := flags.String("run", "", "measure only what this regular `expression` matches the name of")
 	only := flags.String("only", "", "measure only these `targets`, separated by commas: berth, floor, docker-registry")
-	seconds := flags.Float64("seconds", 0.7, "how long each operation is measured in a round, on each target")
+	seconds := flags.Float64("seconds", 0.6, "how long each operation is measured in a round, on each target")
 	flags.IntVar(&o.rounds, "rounds", 3, "how often each operation is measured")
-	flags.BoolVar(&o.quick, "quick", false, "one short round, without memory and growth")
+	flags.BoolVar(&o.quick, "quick", false, "one short round, without lists, memory and growth")
 	flags.BoolVar(&o.start, "start", false, "measure starting over a full store too, which takes minutes to fill")
 	flags.BoolVar(&o.markdown, "markdown", false, "print tables for docs/performance.md")
-	flags.BoolVar(&o.copy, "copy", true, "the client copies large bodies into its memory, as most do, instead of dropping them in the kernel")
 	flags.StringVar(&o.dir, "dir", "/var/tmp", "a `folder` for the stores, on the disk to measure")
 	flags.StringVar(&o.bin, "bin", "../bin", "the `folder` for the binaries built")
 	flags.IntVar(&o.procs, "procs", 1, "processors that the client may use at once")
@@ -113,13 +112,19 @@ func operations() []operation {
 		{name: "range 1 MiB of 256 MiB", clients: 4, bar: 0.85, against: floor, prepare: reading("GET", ranges)},
 		{name: "blob push 4 KiB", clients: 16, bar: 0.7, against: floor, fresh: true, prepare: blobPush(4*kib, false)},
 		{name: "blob push 4 KiB by one request", clients: 16, fresh: true, except: []string{peer}, prepare: blobPush(4*kib, true)},
-		{name: "blob push 64 MiB, one client", clients: 1, bar: 1, against: floor, fresh: true, long: 4, prepare: blobPush(64*mib, false)},
-		{name: "blob push 64 MiB, two clients", clients: 2, bar: 1, against: floor, fresh: true, long: 4, prepare: blobPush(64*mib, false)},
+		{name: "blob push 64 MiB, one client", clients: 1, bar: 1, against: floor, fresh: true, long: 3,
+			prepare: blobPush(64*mib, false)},
+		{name: "blob push 64 MiB, two clients", clients: 2, bar: 1, against: floor, fresh: true, long: 3,
+			prepare: blobPush(64*mib, false)},
 		{name: "image push", clients: 8, bar: 0.6, against: floor, fresh: true, prepare: imagePush},
-		{name: "5,000 tags", clients: 4, bar: 4, against: peer, except: []string{floor}, prepare: reading("GET", tagList("", manyTags))},
-		{name: "page of 100 in 5,000 tags", clients: 4, bar: 8, against: peer, except: []string{floor}, prepare: reading("GET", tagList("?n=100&last=t2", 100))},
-		{name: "page of 100 in 2,000 repositories", clients: 4, bar: 4, against: peer, except: []string{floor}, prepare: reading("GET", catalog)},
-		{name: "500 referrers", clients: 4, bar: 0.15, against: floor, except: []string{peer}, prepare: reading("GET", referrers())},
+		{name: "5,000 tags", clients: 4, bar: 4, against: peer, except: []string{floor}, filled: true,
+			prepare: reading("GET", tagList("", manyTags))},
+		{name: "page of 100 in 5,000 tags", clients: 4, bar: 8, against: peer, except: []string{floor}, filled: true,
+			prepare: reading("GET", tagList("?n=100&last=t2", 100))},
+		{name: "page of 100 in 2,000 repositories", clients: 4, bar: 4, against: peer, except: []string{floor}, filled: true,
+			prepare: reading("GET", catalog)},
+		{name: "500 referrers", clients: 4, bar: 0.15, against: floor, except: []string{peer}, filled: true,
+			prepare: reading("GET", referrers())},
 	}
 }
 
@@ -136,7 +141,7 @@ func (b *bench) all(ctx context.Context) error {
 	var outcomes []outcome
 	var errs []error
 	for _, op := range operations() {
-		if !b.run.MatchString(op.name) || ctx.Err() != nil {
+		if !b.run.MatchString(op.name) || b.quick && op.filled || ctx.Err() != nil {
 			continue
 		}
 		o := b.measureOperation(ctx, op)

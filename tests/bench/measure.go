@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"path/filepath"
 	"slices"
@@ -40,51 +41,34 @@ func tagCosts(ctx context.Context, b *bench, t target) ([]figure, error) {
 		return nil, err
 	}
 	defer s.remove()
-	many, err := seedManifests(s, "bench/many", manyTags, 8)
+	pushed, err := seedManifests(s, "bench/many", manyTags, 8)
 	if err != nil {
 		return nil, err
 	}
-	var costs [4][]float64 // first, 5,000th, another, delete
-	err = each(s, 1, 1, func(c *client, _ int) error {
-		var configs [2]part
-		var layers [2][]part
-		for i, repository := range []string{"bench/few", "bench/many"} {
-			if configs[i], layers[i], err = seedLayers(s, repository); err != nil {
+	few, many := &tagPusher{repository: "bench/few"}, &tagPusher{repository: "bench/many"}
+	var deleted []float64
+	err = alone(s, func(c *client) error {
+		for n := range pushes + deletes {
+			if err := errors.Join(few.push(s, c), many.push(s, c)); err != nil {
 				return err
 			}
-		}
-		push := func(row, i int, repository, tag string) error {
-			manifest := image(configs[i], layers[i], tag)
-			took, err := timed(func() error { _, err := pushManifest(c, repository, tag, manifest); return err })
-			costs[row] = append(costs[row], took)
-			return err
-		}
-		for n := range pushes {
-			if err := push(0, 0, "bench/few", fmt.Sprintf("first%d", n)); err != nil {
-				return err
+			if n < pushes {
+				continue
 			}
-			if err := push(1, 1, "bench/many", fmt.Sprintf("later%d", n)); err != nil {
-				return err
-			}
-		}
-		for n := range deletes {
-			if err := push(2, 1, "bench/many", fmt.Sprintf("other%d", n)); err != nil {
-				return err
-			}
-			head := request{method: "DELETE", path: "/v2/bench/many/manifests/" + many[n].digest}.head()
+			head := request{method: "DELETE", path: "/v2/bench/many/manifests/" + pushed[n].digest}.head()
 			took, err := timed(func() error { return c.do(202, head, nil, nil) })
 			if err != nil {
 				return err
 			}
-			costs[3] = append(costs[3], took)
+			deleted = append(deleted, took)
 		}
 		return nil
 	})
 	if err != nil {
 		return nil, err
 	}
-	first, later := median(costs[0]), median(costs[1])
-	tag, del := median(costs[2][warm:]), median(costs[3][warm:])
+	first, later := median(few.took[:pushes]), median(many.took[:pushes])
+	tag, del := median(many.took[pushes+warm:]), median(deleted[warm:])
 	return []figure{
 		{name: "push of one of the first 100 tags", value: first, unit: "ms"},
 		{name: "push of a tag after 5,000", value: later, unit: "ms"},
@@ -92,6 +76,26 @@ func tagCosts(ctx context.Context, b *bench, t target) ([]figure, error) {
 		{name: "delete by digest among 5,000 tags", value: del, unit: "ms"},
 		{name: "the same in pushes of a tag", value: del / tag, bar: 3},
 	}, nil
+}
+
+// A tagPusher pushes images of the same layers under new tags.
+type tagPusher struct {
+	repository string
+	parts      []part // the configuration and layers
+	took       []float64
+}
+
+func (p *tagPusher) push(s *server, c *client) (err error) {
+	if p.parts == nil {
+		if p.parts, err = seedLayers(s, p.repository); err != nil {
+			return err
+		}
+	}
+	tag := fmt.Sprintf("new%d", len(p.took))
+	manifest := image(p.parts[0], p.parts[1:], tag)
+	took, err := timed(func() error { _, err := pushManifest(c, p.repository, tag, manifest); return err })
+	p.took = append(p.took, took)
+	return err
 }
 
 const (

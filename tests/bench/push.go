@@ -49,11 +49,6 @@ func (p *pusher) push(c *client) error {
 	if err := p.next(); err != nil {
 		return err
 	}
-	return p.pushAgain(c)
-}
-
-// pushAgain pushes the content that the series is at.
-func (p *pusher) pushAgain(c *client) error {
 	if p.single {
 		p.head = append(p.head[:0], p.begin...)
 	} else {
@@ -99,7 +94,9 @@ func blobPush(size int, single bool) func(*server) (*load, error) {
 				return p.push, nil
 			},
 			verify: func() error {
-				return each(s, 1, len(pushers), func(c *client, n int) error { return checkPushed(c, workerRepository(n), pushers[n].series) })
+				return each(s, 1, len(pushers), func(c *client, n int) error {
+					return checkPushed(c, workerRepository(n), pushers[n].series)
+				})
 			},
 		}, nil
 	}

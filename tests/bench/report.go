@@ -170,7 +170,7 @@ func figureTable(figures map[string][]figure) table {
 				if f.value > f.bar {
 					verdict = "**no**"
 				}
-				t[row][4] = fmt.Sprintf("≤ %g %s: %s", f.bar, f.unit, verdict)
+				t[row][4] = strings.TrimSpace(fmt.Sprintf("≤ %g %s", f.bar, f.unit)) + ": " + verdict
 			}
 		}
 	}

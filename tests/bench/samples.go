@@ -63,34 +63,35 @@ func ranges(s *server) ([]sample, error) {
 // seedManifests pushes images of common layers, each under a tag, and returns their parts, of which the i-th has tag ti.
 func seedManifests(s *server, repository string, count, clients int) ([]part, error) {
 	return seed(s, fmt.Sprintf("%d images in %s", count, repository), func() ([]part, error) {
-		config, layers, err := seedLayers(s, repository)
+		parts, err := seedLayers(s, repository)
 		if err != nil {
 			return nil, err
 		}
 		all := make([]part, count)
 		return all, each(s, clients, count, func(c *client, i int) error {
 			var err error
-			all[i], err = pushManifest(c, repository, fmt.Sprintf("t%d", i), image(config, layers, fmt.Sprint(i)))
+			all[i], err = pushManifest(c, repository, fmt.Sprintf("t%d", i), image(parts[0], parts[1:], fmt.Sprint(i)))
 			return err
 		})
 	})
 }
 
 // seedLayers pushes a configuration and five layers to a repository.
-func seedLayers(s *server, repository string) (config part, layers []part, err error) {
-	err = each(s, 1, 6, func(c *client, i int) error {
-		mediaType := layerType
-		if i == 0 {
-			mediaType = configType
+func seedLayers(s *server, repository string) (parts []part, err error) {
+	return parts, alone(s, func(c *client) error {
+		for i := range 6 {
+			mediaType := layerType
+			if i == 0 {
+				mediaType = configType
+			}
+			p, err := pushBlob(c, repository, noise(100+i, byte(i)), mediaType)
+			if err != nil {
+				return err
+			}
+			parts = append(parts, p)
 		}
-		p, err := pushBlob(c, repository, noise(100+i, byte(i)), mediaType)
-		layers = append(layers, p)
-		return err
+		return nil
 	})
-	if err != nil {
-		return part{}, nil, err
-	}
-	return layers[0], layers[1:], nil
 }
 
 func manifests(byTag bool) func(*server) ([]sample, error) {
@@ -183,8 +184,8 @@ func referrers() func(*server) ([]sample, error) {
 				return nil, errors.New("what the floor serves for referrers is as long as what berth does, which must be a target too")
 			}
 			body := noise(size, 0)
-			return []sample{{path: "/v2/" + repository + "/manifests/list", size: int64(size), digest: digestOf(body)}},
-				each(s, 1, 1, func(c *client, _ int) error { _, err := pushManifest(c, repository, "list", body); return err })
+			all := []sample{{path: "/v2/" + repository + "/manifests/list", size: int64(size), digest: digestOf(body)}}
+			return all, alone(s, func(c *client) error { _, err := pushManifest(c, repository, "list", body); return err })
 		}
 		subject, err := seedReferrers(s, repository)
 		if err != nil {
@@ -201,7 +202,7 @@ func referrers() func(*server) ([]sample, error) {
 func seedReferrers(s *server, repository string) (subject string, err error) {
 	return seed(s, "referrers", func() (subject string, err error) {
 		var empty, target part
-		err = each(s, 1, 1, func(c *client, _ int) (err error) {
+		err = alone(s, func(c *client) (err error) {
 			if empty, err = pushBlob(c, repository, []byte("{}"), "application/vnd.oci.empty.v1+json"); err != nil {
 				return err
 			}

@@ -54,6 +54,7 @@ http:
 `
 
 // buildTargets builds what is built from here into bin and returns the targets, those in only, all of them if it is empty.
+// BERTH_BINARY names a berth to take instead of building it.
 func buildTargets(ctx context.Context, bin string, only []string) ([]target, error) {
 	all := []target{
 		{name: berth, binary: filepath.Join(bin, "berth"), config: berthConfig, ready: "/readyz"},
@@ -61,6 +62,10 @@ func buildTargets(ctx context.Context, bin string, only []string) ([]target, err
 		{name: peer, binary: "docker-registry", config: peerConfig, ready: "/v2/"},
 	}
 	sources := map[string][2]string{berth: {"..", "./cmd/berth"}, floor: {".", "./bench/floor"}}
+	if binary := os.Getenv("BERTH_BINARY"); binary != "" {
+		all[0].binary = binary
+		delete(sources, berth)
+	}
 	var wanted []target
 	for _, t := range all {
 		if len(only) > 0 && !slices.Contains(only, t.name) {

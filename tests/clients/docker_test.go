@@ -1,7 +1,6 @@
 package clients
 
 import (
-	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -26,7 +25,7 @@ func docker(t *testing.T) tool {
 	log, err := os.Create(filepath.Join(dir, "log"))
 	must(t, err)
 	cmd := exec.Command(daemon.path, "--host", socket, "--data-root", filepath.Join(dir, "data"), "--exec-root", filepath.Join(dir, "exec"),
-		"--pidfile", filepath.Join(dir, "pid"), "--log-level", "warn", "--storage-driver", "vfs", "--bridge", "none", "--iptables=false", "--ip6tables=false")
+		"--pidfile", filepath.Join(dir, "docker.pid"), "--log-level", "warn", "--storage-driver", "vfs", "--bridge", "none", "--iptables=false", "--ip6tables=false")
 	cmd.Stdout, cmd.Stderr = log, log
 	must(t, cmd.Start())
 	t.Cleanup(func() { stopDocker(t, cmd, dir, log) })
@@ -78,7 +77,7 @@ func TestDocker(t *testing.T) {
 	t.Run("push and pull", func(t *testing.T) {
 		docker := docker.with(t)
 		docker.run("push", image)
-		digest, below := walk(t, s, "team/app", "1")
+		digest, below := walk(t, s.Client, "team/app", "1")
 		if layers := below["application/vnd.docker.image.rootfs.diff.tar.gzip"]; len(layers) != 2 {
 			t.Errorf("the layers pushed are %q", layers)
 		}
@@ -96,8 +95,8 @@ func TestDocker(t *testing.T) {
 		other := s.Addr + "/other/copy:2"
 		docker.run("tag", image, other)
 		docker.run("push", other)
-		want, _ := walk(t, s, "team/app", "1")
-		got, _ := walk(t, s, "other/copy", "2")
+		want, _ := walk(t, s.Client, "team/app", "1")
+		got, _ := walk(t, s.Client, "other/copy", "2")
 		equal(t, "the digest of the copy", got, want)
 		deleted(t, s, "other/copy", got)
 		docker.run("rmi", other)
@@ -115,5 +114,3 @@ func TestDocker(t *testing.T) {
 		equal(t, "the image for amd64", docker.run("image", "inspect", "--format", "{{.Id}}", s.Addr+"/multi/arch:latest"), config)
 	})
 }
-
-var errNotReady = errors.New("the registry in the container is not ready")

@@ -34,7 +34,7 @@ func TestCrane(t *testing.T) {
 	equal(t, "the tags after the delete", crane.run("ls", "--insecure", app), "")
 	layers := layout(t, "v3", content.Algorithm(content.Digest).Image("crane", content.AMD64(), []int{3 << 20}, nil))
 	crane.run("push", "--insecure", layers, app+":v3")
-	walk(t, s, "team/app", "v3")
+	walk(t, s.Client, "team/app", "v3")
 }
 
 // regctl is regclient's tool with a configuration of its own, which knows the registry to be without TLS.

@@ -37,7 +37,7 @@ func TestPodman(t *testing.T) {
 		podman.run("push", "--tls-verify=false", "--digestfile", file, image)
 		told, err := os.ReadFile(file)
 		must(t, err)
-		digest, below := walk(t, s, "team/app", "1")
+		digest, below := walk(t, s.Client, "team/app", "1")
 		equal(t, "the digest podman tells", string(told), digest)
 		if configs := below[content.ImageConfig]; !slices.Equal(configs, []string{"sha256:" + id}) {
 			t.Errorf("the config is %q, the image %s", configs, id)
@@ -55,7 +55,7 @@ func TestPodman(t *testing.T) {
 	t.Run("docker format", func(t *testing.T) {
 		podman := podman.with(t)
 		podman.run("push", "--tls-verify=false", "--format", "v2s2", image, s.Addr+"/team/docker:1")
-		_, below := walk(t, s, "team/docker", "1")
+		_, below := walk(t, s.Client, "team/docker", "1")
 		if len(below["application/vnd.docker.container.image.v1+json"]) != 1 {
 			t.Errorf("what was pushed is %v", below)
 		}
@@ -75,7 +75,7 @@ func TestBuildah(t *testing.T) {
 		for arch, id := range ids {
 			image := s.Addr + "/single/" + arch + ":1"
 			buildah.run("push", "--tls-verify=false", image)
-			_, below := walk(t, s, "single/"+arch, "1")
+			_, below := walk(t, s.Client, "single/"+arch, "1")
 			equal(t, "the config", strings.Join(below[content.ImageConfig], " "), "sha256:"+id)
 			buildah.run("rmi", image)
 			equal(t, "the image pulled", buildah.run("pull", "--quiet", "--arch", arch, "--tls-verify=false", image), id)
@@ -89,7 +89,7 @@ func TestBuildah(t *testing.T) {
 			buildah.run("manifest", "add", "--tls-verify=false", "--arch", arch, list, "docker://"+s.Addr+"/single/"+arch+":1")
 		}
 		buildah.run("manifest", "push", "--all", "--tls-verify=false", list, "docker://"+list)
-		_, below := walk(t, s, "multi/arch", "1")
+		_, below := walk(t, s.Client, "multi/arch", "1")
 		if n := len(below[content.ImageManifest]); n != len(ids) {
 			t.Errorf("the index has %d images", n)
 		}

@@ -40,7 +40,7 @@ func TestSkopeo(t *testing.T) {
 		skopeo := skopeo.with(t)
 		skopeo.run("copy", "--all", "--preserve-digests", "--src-tls-verify=false", "--dest-tls-verify=false", at("multi/arch:v1"), at("other/copy:v2"))
 		must(t, s.Verify("other/copy", index))
-		got, _ := walk(t, s, "other/copy", "v2")
+		got, _ := walk(t, s.Client, "other/copy", "v2")
 		equal(t, "the digest of the copy", got, index.Top().Digest)
 	})
 	t.Run("inspect and list", func(t *testing.T) {

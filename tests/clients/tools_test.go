@@ -37,24 +37,15 @@ func find(t *testing.T, names ...string) tool {
 			return tool{T: t, path: path}
 		}
 	}
-	absent(t, strings.Join(names, " or ")+" is not installed")
+	harness.Lacking(t, strings.Join(names, " or "))
 	return tool{}
-}
-
-// absent ends a test that cannot run here.
-func absent(t *testing.T, why string) {
-	t.Helper()
-	if os.Getenv("REQUIRE") == "1" {
-		t.Fatalf("REQUIRE=1, and %s", why)
-	}
-	t.Skipf("SKIPPED, NOT TESTED: %s", why)
 }
 
 // needRoot ends a test of an engine that only root can run.
 func needRoot(t *testing.T) {
 	t.Helper()
 	if os.Getuid() != 0 {
-		absent(t, "this engine is run as root here, and this is another user")
+		harness.Lacking(t, "root, which engines are run as")
 	}
 }
 
@@ -68,7 +59,7 @@ func installed(t *testing.T, name, module string) tool {
 	}
 	install := tool{T: t, path: "go", env: []string{"GOBIN=" + bin, "GOFLAGS=-mod=mod"}}
 	if _, err := install.try("install", module); err != nil {
-		absent(t, name+" cannot be built: "+err.Error())
+		harness.Lacking(t, name+": "+err.Error())
 	}
 	return tool{T: t, path: path}
 }
@@ -149,14 +140,14 @@ func sameLayout(t *testing.T, dir string, set content.Set) {
 }
 
 // walk pulls a manifest and all below it, compares every digest, and returns the digests by media type.
-func walk(t *testing.T, s *harness.Server, repo, reference string) (digest string, below map[string][]string) {
+func walk(t *testing.T, c *harness.Client, repo, reference string) (digest string, below map[string][]string) {
 	t.Helper()
-	digest, err := s.Resolve(repo, reference)
+	digest, err := c.Resolve(repo, reference)
 	must(t, err)
 	below = map[string][]string{}
 	var visit func(digest string)
 	visit = func(digest string) {
-		body, err := s.PullManifest(repo, digest)
+		body, err := c.PullManifest(repo, digest)
 		must(t, err)
 		var doc struct {
 			Config            *content.Descriptor
@@ -168,7 +159,7 @@ func walk(t *testing.T, s *harness.Server, repo, reference string) (digest strin
 			blobs = append(blobs, *doc.Config)
 		}
 		for _, d := range blobs {
-			b, err := s.PullBlob(repo, d.Digest)
+			b, err := c.PullBlob(repo, d.Digest)
 			if must(t, err); len(b) != d.Size {
 				t.Errorf("%s has %d bytes, its descriptor says %d", d.Digest, len(b), d.Size)
 			}

@@ -41,7 +41,8 @@ func TestCallsFail(t *testing.T) {
 		{"name new", "renameat2:error=EIO", nil, small, 503, false},
 		{"name a second", "renameat2:error=EIO:when=2", nil, image, 503, false},
 		{"name without room", "renameat2:error=ENOSPC", nil, small, 507, false},
-		{"name over another", "rename:error=EIO", nil, image, 503, false},
+		{"name over another", "renameat:error=EIO", nil, image, 503, false},
+		{"remove", "unlinkat:error=EIO", nil, remove, 503, false},
 		{"sync any", "fsync:error=EIO:when=1", nil, small, 503, true},
 		{"sync contents", "fsync:error=EIO", temporaryNames, small, 503, true},
 		{"sync a large content", "fsync:error=EIO", temporaryNames, large, 503, true},
@@ -122,6 +123,7 @@ func (x *failing) stopped(base content.Set) {
 	if d, err := x.s.Resolve("fail/base", "v"); err != nil || d != base.Top().Digest {
 		x.Errorf("a tag while nothing is written: %q, %v", d, err)
 	}
+	x.s.CloseIdle() // a connection that was never used holds a stop up
 	x.s.Stop()
 	cleanStart(x.T, x.s)
 }
@@ -196,6 +198,21 @@ func image(x *failing) []*harness.Reply {
 		}
 	}
 	return replies
+}
+
+// remove pushes a manifest by tag and deletes the tag. A delete that was refused has deleted nothing.
+func remove(x *failing) []*harness.Reply {
+	blob := content.Random(x.Name(), 5000)
+	pushed := steps(x.T, x.s.Client, "fail/remove", blob)
+	tag := "/v2/fail/remove/manifests/" + blob.Digest[7:20]
+	r, err := x.s.Do(harness.Call{Method: "DELETE", Path: tag})
+	if err != nil {
+		x.Fatal(err)
+	}
+	if after, err := x.s.Get(tag); err != nil || (after.Status == 200) != (r.Status >= 400) {
+		x.Errorf("a delete was answered %d; then the tag %+v, %v", r.Status, after, err)
+	}
+	return append(pushed, r)
 }
 
 // crowd pushes from many clients at once, so that they share their syncs.

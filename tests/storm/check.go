@@ -167,7 +167,7 @@ func (k *checker) resume(u *upload) error {
 		return fmt.Errorf("an upload stands at %d: %d bytes were acknowledged, %d sent", at, u.acked, u.sent)
 	}
 	call := octets(u.blob.Bytes[at:])
-	call.Method, call.Path, call.Query = "PUT", r.Header.Get("Location"), url.Values{"digest": {u.blob.Digest}}
+	call.Method, call.Path, call.Query = "PUT", located(r), url.Values{"digest": {u.blob.Digest}}
 	acked := k.ledger.begin(u.blob.Digest, thing{blobs, u.repo, u.blob.Digest})
 	if r, err = k.client.Do(call); err == nil {
 		err = r.Want(201)

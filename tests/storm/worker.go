@@ -129,13 +129,22 @@ func octets(b []byte) harness.Call {
 	return harness.Call{Body: b, Header: http.Header{"Content-Type": {content.OctetStream}}}
 }
 
+// located is the path of a Location: what serves the store next may be at another address.
+func located(r *harness.Reply) string {
+	u, err := url.Parse(r.Header.Get("Location"))
+	if err != nil {
+		return err.Error() // to be refused when it is used
+	}
+	return u.Path
+}
+
 // begin opens an upload.
 func (w *worker) begin(repo string, b content.Blob) (*upload, error) {
 	r, err := w.do(harness.Call{Method: "POST", Path: path(repo, "blobs/uploads/")}, 202)
 	if err != nil {
 		return nil, err
 	}
-	u := &upload{repo: repo, location: r.Header.Get("Location"), blob: b}
+	u := &upload{repo: repo, location: located(r), blob: b}
 	w.ledger.open(u)
 	return u, nil
 }
@@ -155,7 +164,7 @@ func (w *worker) patch(u *upload, size int, streamed bool) error {
 	if err != nil {
 		return err
 	}
-	u.location, u.acked = r.Header.Get("Location"), u.sent
+	u.location, u.acked = located(r), u.sent
 	return nil
 }
 

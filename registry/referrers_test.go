@@ -1,0 +1,241 @@
+package registry_test
+
+import (
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+
+	"berth/registry"
+	"berth/storage/storagetest"
+)
+
+// referring returns an artifact of a type that refers to a subject.
+func referring(subject registry.Digest, artifactType, note string, config registry.Digest) []byte {
+	m := map[string]any{
+		"schemaVersion": 2, "mediaType": imageType,
+		"config":      descriptor{"application/vnd.example.config+json", config.String(), 1},
+		"layers":      []descriptor{},
+		"subject":     descriptor{imageType, subject.String(), 1},
+		"annotations": map[string]string{"note": note},
+	}
+	if artifactType != "" {
+		m["artifactType"] = artifactType
+	}
+	body, err := json.Marshal(m)
+	if err != nil {
+		panic(err)
+	}
+	return body
+}
+
+// pushReferrer pushes a manifest by its digest.
+func (f *fixture) pushReferrer(p registry.Repository, body []byte) string {
+	f.Helper()
+	return f.put(p, registry.SHA256.FromBytes(body).String(), body).Digest.String()
+}
+
+// referrers lists all referrers, a page of about maxBytes at a time.
+func (f *fixture) referrers(p registry.Repository, subject registry.Digest, artifactType string, maxBytes int) []string {
+	f.Helper()
+	digests := []string{}
+	for after, more := "", true; more; {
+		var page []registry.Descriptor
+		var err error
+		if page, more, err = p.Referrers(f.Context(), subject, artifactType, after, maxBytes); err != nil || more && len(page) == 0 {
+			f.Fatalf("referrers: %d, %v, %v", len(page), more, err)
+		}
+		for _, d := range page {
+			digests, after = append(digests, d.Digest), d.Digest
+		}
+	}
+	return digests
+}
+
+func wantDigests(t *testing.T, what string, got, want []string) {
+	t.Helper()
+	want = slices.Clone(want)
+	slices.Sort(want)
+	if !slices.Equal(got, want) {
+		t.Errorf("%s: there are %d, want %d: %v, %v", what, len(got), len(want), got, want)
+	}
+}
+
+// TestReferrers keeps more referrers than one page holds, filters them and removes them.
+func TestReferrers(t *testing.T) {
+	f := newFixture(t, nil, nil)
+	p := f.repository("team/app")
+	config := f.pushBlob(p, "{}")
+	subject := registry.SHA256.FromBytes([]byte("not pushed yet"))
+	if got := f.referrers(p, subject, "", 1000); len(got) != 0 {
+		t.Errorf("before anything: %v", got)
+	}
+	types := []string{"a/signature", "a/sbom", ""}
+	byType := map[string][]string{}
+	var all []string
+	for i := range 60 {
+		kind := types[i%3]
+		d := f.pushReferrer(p, referring(subject, kind, fmt.Sprint(i, strings.Repeat("x", 40_000)), config))
+		if kind == "" {
+			kind = "application/vnd.example.config+json" // that of the config stands in
+		}
+		byType[kind], all = append(byType[kind], d), append(all, d)
+	}
+	if pages := f.keys("repositories/team/app/_referrers/"); len(pages) < 3 {
+		t.Fatalf("there are only the pages %q", pages)
+	}
+	for _, maxBytes := range []int{100_000, 1 << 30} {
+		wantDigests(t, "all", f.referrers(p, subject, "", maxBytes), all)
+		for kind, want := range byType {
+			wantDigests(t, kind, f.referrers(p, subject, kind, maxBytes), want)
+		}
+		wantDigests(t, "of no type there is", f.referrers(p, subject, "a/other", maxBytes), nil)
+	}
+	for i, d := range slices.Clone(all) {
+		if i%4 == 0 {
+			continue
+		}
+		if err := p.DeleteManifest(t.Context(), ref(t, d).Digest); err != nil {
+			t.Fatal(err)
+		}
+		all = slices.DeleteFunc(all, func(e string) bool { return e == d })
+	}
+	wantDigests(t, "left", f.referrers(p, subject, "", 1<<30), all)
+	if got := f.referrers(f.repository("other"), subject, "", 1000); len(got) != 0 {
+		t.Errorf("of another repository: %v", got)
+	}
+}
+
+func TestDescriptorsOfReferrers(t *testing.T) {
+	f := newFixture(t, nil, nil)
+	p := f.repository("team/app")
+	config := f.pushBlob(p, "{}")
+	subject := f.put(p, "v1", image("subject", config)).Digest
+	at := fmt.Sprintf(`"subject":{"mediaType":%q,"digest":%q,"size":1}`, imageType, subject)
+	of := func(mediaType string) string {
+		return fmt.Sprintf(`"config":{"mediaType":%q,"digest":%q,"size":2}`, mediaType, config)
+	}
+	for _, c := range []struct{ mediaType, body, want string }{
+		{imageType, `{"schemaVersion":2,` + of("a/config") + `,"layers":[],` + at + `}`, "a/config"},
+		{imageType, `{"schemaVersion":2,"artifactType":"a/own",` + of("a/config") + `,"layers":[],` + at + `}`, "a/own"},
+		{imageType, `{"schemaVersion":2,"artifactType":"",` + of("application/vnd.oci.empty.v1+json") + `,"layers":[],` + at + `}`, "application/vnd.oci.empty.v1+json"},
+		{indexType, `{"schemaVersion":2,"manifests":[],` + at + `}`, ""},
+		{indexType, `{"schemaVersion":2,"artifactType":"a/own","manifests":[],` + at + `,"annotations":{"a":"<b> & c"}}`, "a/own"},
+		{artifactType, `{"artifactType":"a/own","blobs":[],` + at + `}`, "a/own"},
+		{futureType, `{"artifactType":"a/future",` + at + `}`, "a/future"},
+	} {
+		m, err := p.PutManifest(t.Context(), registry.ManifestPush{Reference: registry.Reference{Digest: registry.SHA512.FromBytes([]byte(c.body))}, MediaType: c.mediaType, Body: []byte(c.body)})
+		if err != nil || m.Subject != subject {
+			t.Fatalf("%s: %+v, %v", c.body, m, err)
+		}
+		got, _, err := p.Referrers(t.Context(), subject, "", "", 1<<20)
+		if err != nil || len(got) != 1 || got[0].Digest != m.Digest.String() || got[0].MediaType != c.mediaType ||
+			got[0].ArtifactType != c.want || got[0].Size != int64(len(c.body)) || len(got[0].Annotations) != strings.Count(c.body, "annotations") {
+			t.Errorf("%s is described as %+v, %v", c.body, got, err)
+		}
+		if err := p.DeleteManifest(t.Context(), m.Digest); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+// TestReferrersTag wants what a client of the referrers tag schema lists in an index of its own to be listed as well.
+func TestReferrersTag(t *testing.T) {
+	f := newFixture(t, nil, nil)
+	p := f.repository("team/app")
+	config := f.pushBlob(p, "{}")
+	subject := f.put(p, "v1", image("subject", config)).Digest
+	var children []string
+	var entries []entry
+	for i := range 5 {
+		children = append(children, f.pushReferrer(p, referring(subject, "a/b", fmt.Sprint(i), config)))
+		entries = append(entries, entry{Type: imageType, Digest: children[i]})
+	}
+	f.put(p, "sha256-"+subject.Hex(), index(entries...))
+	wantDigests(t, "children", f.referrers(p, subject, "", 1000), children)
+}
+
+// TestReferrersOfACutDelete wants no manifest to be listed that is gone, wherever its deletion was cut short.
+func TestReferrersOfACutDelete(t *testing.T) {
+	for n := 1; ; n++ {
+		flaky := storagetest.NewFlaky(newStore())
+		f := newFixture(t, flaky, nil)
+		p := f.repository("team/app")
+		config := f.pushBlob(p, "{}")
+		subject := registry.SHA256.FromBytes(nil)
+		kept, doomed := f.pushReferrer(p, referring(subject, "", "kept", config)), f.pushReferrer(p, referring(subject, "", "doomed", config))
+		flaky.Plan(func(c storagetest.Call) (fault storagetest.Fault) {
+			if c.N >= n { // from here on nothing works
+				fault.Mode = storagetest.FailBefore
+			}
+			return fault
+		})
+		err := p.DeleteManifest(t.Context(), ref(t, doomed).Digest)
+		cut := flaky.Faults() > 0
+		flaky.Plan(nil)
+		want := []string{kept}
+		if f.at(p, doomed) != "" {
+			want = append(want, doomed)
+		}
+		wantDigests(t, fmt.Sprintf("cut at call %d", n), f.referrers(p, subject, "", 1), want)
+		if !cut {
+			if err != nil || n == 1 {
+				t.Errorf("delete: %v", err)
+			}
+			return
+		}
+	}
+}
+
+// TestReferrersComeAndGo deletes referrers and pushes them again, all at once: those pushed last are listed, once each.
+func TestReferrersComeAndGo(t *testing.T) {
+	f := newFixture(t, nil, nil)
+	p := f.repository("team/app")
+	config := f.pushBlob(p, "{}")
+	subject := registry.SHA256.FromBytes(nil)
+	padding := strings.Repeat("x", 20_000)
+	var group sync.WaitGroup
+	for i := range 8 {
+		group.Go(func() {
+			body := referring(subject, "", fmt.Sprint(i, padding), config)
+			d := registry.SHA256.FromBytes(body)
+			for range 5 {
+				var both sync.WaitGroup
+				both.Go(func() {
+					if err := p.DeleteManifest(t.Context(), d); err != nil && registry.CodeOf(err) != registry.ManifestUnknown && registry.CodeOf(err) != registry.NameUnknown {
+						t.Error(err)
+					}
+				})
+				both.Go(func() {
+					if _, err := push(t.Context(), p, d.String(), body); err != nil {
+						t.Error(err)
+					}
+				})
+				both.Wait()
+				page, _, err := p.Referrers(t.Context(), subject, "", "", 1<<30)
+				n := 0
+				for _, e := range page {
+					if e.Digest == d.String() {
+						n++
+					}
+				}
+				if exists := f.at(p, d.String()) != ""; err != nil || n > 1 || exists != (n == 1) {
+					t.Errorf("a referrer exists: %v, and is listed %d times, %v", exists, n, err)
+				}
+			}
+			if i%2 == 0 {
+				if _, err := push(t.Context(), p, d.String(), body); err != nil {
+					t.Error(err)
+				}
+			} else if err := p.DeleteManifest(t.Context(), d); err != nil && registry.CodeOf(err) != registry.ManifestUnknown {
+				t.Error(err)
+			}
+		})
+	}
+	group.Wait()
+	if got := f.referrers(p, subject, "", 1); len(got) != 4 {
+		t.Errorf("there are %d", len(got))
+	}
+}
