@@ -67,6 +67,8 @@ type DeniedError struct {
 	Subject Subject
 	Want    []Access // all that was asked for
 	Missing Access   // the first of Want that the subject lacks
+	// Scoped says that nothing but the scope of the subject's token stands in the way, so that a wider token would help.
+	Scoped bool
 }
 
 func (e *DeniedError) Error() string {
@@ -82,9 +84,6 @@ func (e *DeniedError) Error() string {
 
 // Unwrap returns [ErrDenied].
 func (e *DeniedError) Unwrap() error { return ErrDenied }
-
-// Scoped reports whether the credential was a scoped token, so that a wider one may help.
-func (e *DeniedError) Scoped() bool { return e.Subject.Grants != nil }
 
 // Anonymous authenticates everybody as nobody in particular: for a server without authentication.
 type Anonymous struct{}

@@ -29,17 +29,6 @@ func TestDeniedError(t *testing.T) {
 	}
 }
 
-func TestDeniedErrorScoped(t *testing.T) {
-	for _, test := range []struct {
-		grants []auth.Access
-		want   bool
-	}{{nil, false}, {[]auth.Access{}, true}, {[]auth.Access{{Action: auth.Pull, Repository: "a"}}, true}} {
-		if got := (&auth.DeniedError{Subject: auth.Subject{Grants: test.grants}}).Scoped(); got != test.want {
-			t.Errorf("grants %v: got %t, want %t", test.grants, got, test.want)
-		}
-	}
-}
-
 func TestReadOnly(t *testing.T) {
 	on := true
 	a := auth.ReadOnly{On: func() bool { return on }, Next: auth.AllowAll{}}

@@ -56,7 +56,8 @@ func quote(s string) string {
 func Scope(want ...Access) string {
 	want = slices.DeleteFunc(slices.Clone(want), func(a Access) bool { return a == Access{Action: Pull} })
 	slices.SortFunc(want, func(a, b Access) int {
-		return cmp.Or(cmp.Compare(a.Repository, b.Repository), cmp.Compare(rank(a.Action), rank(b.Action)), cmp.Compare(a.Action, b.Action))
+		return cmp.Or(cmp.Compare(a.Repository, b.Repository),
+			cmp.Compare(rank(a.Action), rank(b.Action)), cmp.Compare(a.Action, b.Action))
 	})
 	want = slices.Compact(want)
 	var b strings.Builder

@@ -267,6 +267,18 @@ func TestPurgeUploads(t *testing.T) {
 	}
 }
 
+// TestPurgeGoesOn wants a damaged record to be told of, and to keep nothing else from being purged.
+func TestPurgeGoesOn(t *testing.T) {
+	f := newFixture(t, nil, nil)
+	f.overwrite("uploads/0", []byte("damaged"))
+	if err := f.repository("team/app").NewUpload("", registry.SHA256).Append(t.Context(), chunk("x")); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := f.registry.PurgeUploads(t.Context(), -time.Hour, false); err == nil || got.Uploads != 1 || len(f.keys("uploads/")) != 1 {
+		t.Errorf("%+v, %v, left %q", got, err, f.keys("uploads/"))
+	}
+}
+
 // TestPurgeBesideARequest purges an upload while a chunk for it is on its way.
 func TestPurgeBesideARequest(t *testing.T) {
 	for _, closing := range []bool{false, true} {

@@ -2,6 +2,7 @@ package registry
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"time"
 
@@ -18,6 +19,7 @@ type PurgeResult struct {
 // a blob, and their records. A dry run only counts. It is harmless in several replicas at once, and beside any request.
 func (r *Registry) PurgeUploads(ctx context.Context, olderThan time.Duration, dryRun bool) (PurgeResult, error) {
 	var result PurgeResult
+	var damaged error // which keeps nothing else from being purged
 	for info, err := range r.store.List(ctx, uploadPrefix, "") {
 		if err != nil {
 			return result, storeError("list uploads", err)
@@ -25,11 +27,14 @@ func (r *Registry) PurgeUploads(ctx context.Context, olderThan time.Duration, dr
 		if r.now().Sub(info.ModTime) <= olderThan {
 			continue
 		}
-		if err := r.purgeUpload(ctx, info.Key, olderThan, dryRun, &result); err != nil {
+		err := r.purgeUpload(ctx, info.Key, olderThan, dryRun, &result)
+		if errors.Is(err, errDamaged) {
+			damaged = errors.Join(damaged, err)
+		} else if err != nil {
 			return result, storeError("purge an upload", err)
 		}
 	}
-	return result, nil
+	return result, storeError("purge uploads", damaged)
 }
 
 // purgeUpload claims an upload by cancelling it, so that no request can make a blob of it, before its data goes.

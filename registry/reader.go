@@ -12,7 +12,8 @@ import (
 
 // Open returns a reader over the bytes of b. A read of the whole blob ends with an error instead of its last bytes when
 // they do not have its digest; once that was checked, later readers get what the driver returns (for files, one that the
-// kernel can send by itself). A blob whose bytes are missing or cut short is an error from the start.
+// kernel can send by itself). Bytes that are missing or cut short are an error: from the start for a blob of one data
+// object, for one of several when the reader gets there.
 func (b *Blob) Open(ctx context.Context) (io.ReadSeekCloser, error) {
 	r := b.repository.Registry
 	var rec blobRecord

@@ -77,7 +77,7 @@ func TestReferrers(t *testing.T) {
 	var all []string
 	for i := range 60 {
 		kind := types[i%3]
-		d := f.pushReferrer(p, referring(subject, kind, fmt.Sprint(i, strings.Repeat("x", 40_000)), config))
+		d := f.pushReferrer(p, referring(subject, kind, fmt.Sprint(i, strings.Repeat("x", 20_000)), config))
 		if kind == "" {
 			kind = "application/vnd.example.config+json" // that of the config stands in
 		}

@@ -4,7 +4,9 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"testing"
 
@@ -272,5 +274,39 @@ func TestUploadInChunks(t *testing.T) {
 		if got, err := readBlob(ctx, p, d); err != nil || got != content {
 			t.Errorf("%s: %d bytes, %v", algorithm, len(got), err)
 		}
+	}
+}
+
+// TestCatalog lists many repositories in pages, in the order of their names and not of their keys.
+func TestCatalog(t *testing.T) {
+	f := newFixture(t, nil, nil)
+	var want []string
+	for i := range 300 {
+		want = append(want, fmt.Sprintf("a%s%d", []string{"", "/", "-", ".", "_", "0", "b/c"}[i%7], i))
+	}
+	body := []byte(`{"schemaVersion":2,"manifests":[]}`)
+	for _, name := range want {
+		f.put(f.repository(name), "v1", body)
+		f.pushBlob(f.repository("blobs/alone"), name)
+	}
+	slices.Sort(want)
+	for _, n := range []int{1, 7, 299, 300, 301, -1} {
+		var got []string
+		for after, more := "", true; more; {
+			var names []registry.Name
+			var err error
+			if names, more, err = f.registry.Catalog(t.Context(), after, n); err != nil || more && len(names) != n || len(got) > len(want) {
+				t.Fatalf("after %q: %v, %v, %v", after, names, more, err)
+			}
+			for _, name := range names {
+				got, after = append(got, name.String()), name.String()
+			}
+		}
+		if !slices.Equal(got, want) {
+			t.Errorf("in pages of %d: %v", n, got)
+		}
+	}
+	if names, more, err := f.registry.Catalog(t.Context(), "", 0); err != nil || !more || len(names) != 0 {
+		t.Errorf("none of them: %v %v %v", names, more, err)
 	}
 }

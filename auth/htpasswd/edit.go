@@ -32,6 +32,10 @@ type User struct {
 // the user was there already, and then has the new password only. Comments, order, mode and owner of the file stay. The
 // file changes as a whole or not at all, durably, also when several processes edit it.
 func Add(path, user, password string) (replaced bool, err error) {
+	return add(path, user, password, cost)
+}
+
+func add(path, user, password string, cost int) (replaced bool, err error) {
 	if err := CheckName(user); err != nil {
 		return false, err
 	}

@@ -18,7 +18,7 @@ import (
 
 func TestAddAndRemove(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "htpasswd")
-	if replaced, err := Add(path, "alice", "secret"); replaced || err != nil {
+	if replaced, err := add(path, "alice", "secret", bcrypt.MinCost); replaced || err != nil {
 		t.Fatal(replaced, err)
 	}
 	if info, err := os.Stat(path); err != nil || info.Mode().Perm() != 0o600 {
@@ -73,7 +73,7 @@ func TestEditKeepsTheRest(t *testing.T) {
 	if err := errors.Join(os.WriteFile(path, []byte(head+"carol:"+someHash), 0o600), os.Chmod(path, 0o640)); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := Add(path, "dave", "secret"); err != nil {
+	if _, err := add(path, "dave", "secret", bcrypt.MinCost); err != nil {
 		t.Fatal(err)
 	}
 	if err := Remove(path, "carol"); err != nil {
@@ -94,7 +94,7 @@ func TestEditFollowsLinks(t *testing.T) {
 	if err := errors.Join(os.WriteFile(path, nil, 0o600), os.Symlink("htpasswd", link)); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := Add(link, "alice", "secret"); err != nil {
+	if _, err := add(link, "alice", "secret", bcrypt.MinCost); err != nil {
 		t.Fatal(err)
 	}
 	if info, err := os.Lstat(link); err != nil || info.Mode().Type() != fs.ModeSymlink {
@@ -118,7 +118,7 @@ func TestEditOfMalformedFile(t *testing.T) {
 	if data, err := os.ReadFile(path); err != nil || string(data) != content {
 		t.Errorf("the file is %q, %v", data, err)
 	}
-	if replaced, err := Add(path, "bob", "secret"); !replaced || err != nil {
+	if replaced, err := add(path, "bob", "secret", bcrypt.MinCost); !replaced || err != nil {
 		t.Errorf("got %t, %v", replaced, err)
 	}
 	onlyFile(t, path)
@@ -177,31 +177,31 @@ func TestConcurrentEdits(t *testing.T) {
 
 func TestEditCannotWrite(t *testing.T) {
 	dir := t.TempDir()
-	if _, err := Add(filepath.Join(dir, "missing", "htpasswd"), "alice", "secret"); !errors.Is(err, fs.ErrNotExist) {
+	if _, err := add(filepath.Join(dir, "missing", "htpasswd"), "alice", "secret", bcrypt.MinCost); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("got %v", err)
 	}
-	if _, err := Add(dir, "alice", "secret"); err == nil {
+	if _, err := add(dir, "alice", "secret", bcrypt.MinCost); err == nil {
 		t.Error("a directory was edited")
 	}
 }
 
 func TestOwnerIsKept(t *testing.T) {
-	if os.Getuid() != 0 {
-		t.Log("only root gives files away; for others, that the mode is kept is tested elsewhere")
-		return
+	uid, gid := os.Getuid(), os.Getgid()
+	if uid == 0 { // who alone gives files away
+		uid, gid = 1234, 5678
 	}
 	path := filepath.Join(t.TempDir(), "htpasswd")
-	if err := errors.Join(os.WriteFile(path, nil, 0o640), os.Chown(path, 1234, 5678)); err != nil {
+	if err := errors.Join(os.WriteFile(path, nil, 0o640), os.Chown(path, uid, gid)); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := Add(path, "alice", "secret"); err != nil {
+	if _, err := add(path, "alice", "secret", bcrypt.MinCost); err != nil {
 		t.Fatal(err)
 	}
 	info, err := os.Stat(path)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if stat, ok := info.Sys().(*syscall.Stat_t); !ok || stat.Uid != 1234 || stat.Gid != 5678 {
-		t.Errorf("the owner is %+v", stat)
+	if stat, ok := info.Sys().(*syscall.Stat_t); !ok || int(stat.Uid) != uid || int(stat.Gid) != gid {
+		t.Errorf("the owner is %+v, want %d:%d", stat, uid, gid)
 	}
 }

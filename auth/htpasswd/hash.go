@@ -57,7 +57,7 @@ func parseHash(text string) (Kind, verifier, error) {
 	case prefix("$", "{"):
 		return "", nil, refused("of an unknown kind")
 	}
-	return "", nil, errors.New("what follows the user name is no hash of a kind that is taken, but a plain password or DES; " + remedy)
+	return "", nil, errors.New("what follows the user name is no hash that is taken, but a plain password or DES; " + remedy)
 }
 
 const remedy = "make the line anew with bcrypt (berth user add, or htpasswd -B)"
@@ -73,7 +73,7 @@ type bcryptHash []byte
 
 func parseBcrypt(text string) (verifier, error) {
 	cost, err := bcrypt.Cost([]byte(text))
-	if err != nil || len(text) != 60 || strings.Trim(text[29:], alphabetBcrypt) != "" || strings.Trim(text[7:29], alphabetBcrypt) != "" {
+	if err != nil || len(text) != 60 || strings.Trim(text[len("$2a$10$"):], alphabetBcrypt) != "" {
 		return nil, errors.New("the bcrypt hash is malformed")
 	}
 	if cost > maxCost {
@@ -116,7 +116,8 @@ func parseArgon2id(text string) (verifier, error) {
 		return nil, malformed
 	}
 	if lanes < 1 || lanes > maxLanes || h.passes < 1 || h.passes > maxPasses || h.memory < 8*lanes || h.memory > maxMemory {
-		return nil, fmt.Errorf("the parameters of the argon2id hash must be m=8·p to %d, t=1 to %d, p=1 to %d", maxMemory, maxPasses, maxLanes)
+		return nil, fmt.Errorf("the parameters of the argon2id hash must be m=8·p to %d, t=1 to %d, p=1 to %d",
+			maxMemory, maxPasses, maxLanes)
 	}
 	h.lanes = uint8(lanes)
 	var err1, err2 error

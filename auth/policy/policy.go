@@ -14,6 +14,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"berth/auth"
@@ -166,15 +167,19 @@ func (p *Policy) With(groups *Groups) *Policy {
 func (p *Policy) Authorize(_ context.Context, s auth.Subject, want ...auth.Access) error {
 	for _, a := range want {
 		if !p.Allowed(&s, a) {
-			return denied(s, want, a)
+			return p.denied(s, want, a)
 		}
 	}
 	return nil
 }
 
 // denied copies what it keeps, so that an Authorize that allows does not allocate.
-func denied(s auth.Subject, want []auth.Access, missing auth.Access) error {
-	return &auth.DeniedError{Subject: s, Want: append([]auth.Access(nil), want...), Missing: missing}
+func (p *Policy) denied(s auth.Subject, want []auth.Access, missing auth.Access) error {
+	enough := sufficient(missing.Action)
+	return &auth.DeniedError{
+		Subject: s, Want: slices.Clone(want), Missing: missing,
+		Scoped: p.permits(&s, enough, missing) && !granted(&s, enough, missing),
+	}
 }
 
 // Allowed reports whether s may do what it wants. It does not allocate: listings ask it for every repository.
@@ -238,21 +243,20 @@ func (p *Policy) find(s *auth.Subject, enough actions, want auth.Access) *rule {
 }
 
 func first(rules []rule, enough actions, want auth.Access) *rule {
+	if isEntry(want) && len(rules) > 0 {
+		return &rules[0] // whoever may do anything is let in
+	}
 	for i := range rules {
-		if r := &rules[i]; r.gives(enough, want) {
+		if r := &rules[i]; r.actions&enough != 0 && r.covers(want) {
 			return r
 		}
 	}
 	return nil
 }
 
-func (r *rule) gives(enough actions, want auth.Access) bool {
-	switch {
-	case isEntry(want):
-		return true // whoever may do anything is let in
-	case r.actions&enough == 0:
-		return false
-	case want.Repository != "":
+// covers reports whether a rule that gives an action gives it on what is wanted.
+func (r *rule) covers(want auth.Access) bool {
+	if want.Repository != "" {
 		return r.pattern.Match(want.Repository)
 	}
 	return want.Action == auth.List || r.pattern.form == everything

@@ -22,7 +22,7 @@ const settle = 2 * time.Second
 
 // Options of a File. The zero value is valid.
 type Options struct {
-	// OnError is told once of each error that keeps a changed file from taking effect.
+	// OnError is told once of each error that keeps a changed file from taking effect. Neither function may use the File.
 	OnError func(error)
 	// OnReload is called after a changed file took effect.
 	OnReload func()

@@ -130,8 +130,8 @@ func (b *body) set(deadline time.Time) {
 func (b *body) Read(p []byte) (int, error) {
 	b.arm()
 	n, err := b.ReadCloser.Read(p)
-	if err != nil {
+	if err == io.EOF {
 		b.set(time.Time{}) // what watches for the client to leave, while the request is served, must not time out
-	}
+	} // after another error the deadline stays: net/http still looks for the rest of the body before it answers
 	return n, err
 }

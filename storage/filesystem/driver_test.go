@@ -180,3 +180,33 @@ func BenchmarkGroups(b *testing.B) {
 		}
 	}
 }
+
+// BenchmarkList lists a folder of 5,000 objects.
+func BenchmarkList(b *testing.B) {
+	d := start(b, Options{NoSync: true}, kindEmptyDir, realSystem{})
+	for i := range 5000 {
+		put(b, d, fmt.Sprintf("tags/%d", i), "x", storage.Cond{})
+	}
+	for b.Loop() {
+		n := 0
+		for _, err := range d.List(b.Context(), "tags/", "") {
+			if n++; err != nil {
+				b.Fatal(err)
+			}
+		}
+		if n != 5000 {
+			b.Fatalf("%d objects are listed", n)
+		}
+	}
+}
+
+// BenchmarkStat describes one record, as HEAD does.
+func BenchmarkStat(b *testing.B) {
+	d := start(b, Options{NoSync: true}, kindEmptyDir, realSystem{})
+	put(b, d, "repositories/team/app/_blobs/sha256/x", strings.Repeat("x", 500), storage.Cond{})
+	for b.Loop() {
+		if _, err := d.Stat(b.Context(), "repositories/team/app/_blobs/sha256/x"); err != nil {
+			b.Fatal(err)
+		}
+	}
+}

@@ -11,6 +11,9 @@ import (
 	"slices"
 	"strings"
 	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
 
 	"berth/storage"
 )
@@ -40,11 +43,12 @@ type listing struct {
 
 // walk yields what is under a folder, "" or a key with a slash at its end; it reports whether to go on.
 func (l *listing) walk(folder string) bool {
-	names, err := l.names(folder)
+	dir, names, err := l.open(folder)
 	if err != nil {
 		l.yield(storage.Info{}, fmt.Errorf("list %s: %w", l.prefix, err))
 		return false
 	}
+	defer dir.Close()
 	for _, name := range names {
 		key := folder + name
 		if strings.HasSuffix(name, "/") {
@@ -53,7 +57,7 @@ func (l *listing) walk(folder string) bool {
 			}
 			continue
 		}
-		info, err := l.d.listed(l.ctx, key)
+		info, err := l.info(dir, name, key)
 		if errors.Is(err, fs.ErrNotExist) {
 			continue
 		}
@@ -67,24 +71,27 @@ func (l *listing) walk(folder string) bool {
 	return true
 }
 
-// names returns the names in a folder that may be asked for, those of folders with a slash at their end, so that the order
-// of their bytes is the order of the keys. A folder that is not there has none.
-func (l *listing) names(folder string) ([]string, error) {
+// open opens a folder and returns the names in it that may be asked for, those of folders with a slash at their end, so
+// that the order of their bytes is the order of the keys. A folder that is not there is nil and has none.
+func (l *listing) open(folder string) (*os.File, []string, error) {
 	if err := l.ctx.Err(); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	f, err := os.OpenFile(filepath.Join(l.d.objects, folder), os.O_RDONLY|syscall.O_DIRECTORY|syscall.O_NOFOLLOW, 0)
 	if isMissing(err) {
-		return nil, nil
+		return nil, nil, nil
 	}
 	if err != nil {
-		return nil, classify(err)
+		return nil, nil, classify(err)
 	}
-	defer f.Close()
 	entries, err := f.ReadDir(-1)
 	if err != nil && !isMissing(err) {
-		return nil, classify(err)
+		return nil, nil, errors.Join(classify(err), f.Close())
 	}
+	return f, l.names(folder, entries), nil
+}
+
+func (l *listing) names(folder string, entries []fs.DirEntry) []string {
 	names := make([]string, 0, len(entries))
 	for _, e := range entries {
 		name := e.Name()
@@ -98,7 +105,7 @@ func (l *listing) names(folder string) ([]string, error) {
 		}
 	}
 	slices.Sort(names)
-	return slices.Compact(names), nil // a file replaced meanwhile may have been read twice
+	return slices.Compact(names) // a file replaced meanwhile may have been read twice
 }
 
 // wants reports whether key, or something under it if it is a folder, may be asked for.
@@ -110,20 +117,21 @@ func (l *listing) wants(key string) bool {
 	return strings.HasPrefix(key, l.prefix) && key > l.after
 }
 
-// listed describes an object of a listing, without its Rev.
-func (d *Driver) listed(ctx context.Context, key string) (storage.Info, error) {
-	if err := ctx.Err(); err != nil {
+// info describes an object by its name in an open folder, without its Rev.
+func (l *listing) info(dir *os.File, name, key string) (storage.Info, error) {
+	if err := l.ctx.Err(); err != nil {
 		return storage.Info{}, err
 	}
-	st, err := os.Lstat(filepath.Join(d.objects, key))
-	if settleErr := d.flights.settle(ctx, key); settleErr != nil {
+	var st unix.Stat_t
+	err := uninterrupted(func() error { return unix.Fstatat(int(dir.Fd()), name, &st, unix.AT_SYMLINK_NOFOLLOW) })
+	if settleErr := l.d.flights.settle(l.ctx, key); settleErr != nil {
 		return storage.Info{}, settleErr
 	}
 	if err != nil {
 		return storage.Info{}, readError(err)
 	}
-	if !st.Mode().IsRegular() {
+	if st.Mode&unix.S_IFMT != unix.S_IFREG {
 		return storage.Info{}, fs.ErrNotExist
 	}
-	return storage.Info{Key: key, Size: st.Size(), ModTime: st.ModTime()}, nil
+	return storage.Info{Key: key, Size: st.Size, ModTime: time.Unix(st.Mtim.Unix())}, nil
 }

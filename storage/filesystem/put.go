@@ -212,4 +212,3 @@ func (d *Driver) discard(s *staged) {
 		d.space.free(s.reserved)
 	}
 }
-

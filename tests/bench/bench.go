@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -95,19 +96,27 @@ func (b *bench) measureOperation(ctx context.Context, op operation) outcome {
 
 // measureOnce measures an operation on one target, on its shared server with the load prepared or on a fresh one.
 func (b *bench) measureOnce(ctx context.Context, op operation, t target, l *load) (r result, err error) {
-	s := b.shared[t.name]
-	if op.fresh {
-		if s, err = b.fresh(ctx, t); err != nil {
-			return result{}, err
-		}
-		defer func() {
-			if e := s.remove(); err == nil {
-				err = e
-			}
-		}()
-		if l, err = op.prepare(s); err != nil {
-			return result{}, err
-		}
+	if !op.fresh {
+		return b.load(ctx, op, b.shared[t.name], l)
 	}
-	return b.load(ctx, op, s, l)
+	err = b.withFresh(ctx, t, func(s *server) error {
+		l, err := op.prepare(s)
+		if err == nil {
+			r, err = b.load(ctx, op, s, l)
+		}
+		return err
+	})
+	return r, err
+}
+
+// withFresh calls f with a target over an empty store, and removes it. An error of f comes with the end of its log.
+func (b *bench) withFresh(ctx context.Context, t target, f func(*server) error) error {
+	s, err := b.fresh(ctx, t)
+	if err != nil {
+		return err
+	}
+	if err = f(s); err != nil {
+		err = fmt.Errorf("%w\n%s", err, s.lastLog())
+	}
+	return errors.Join(err, s.remove())
 }

