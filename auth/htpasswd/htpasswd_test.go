@@ -293,6 +293,19 @@ func TestPendingAttemptsAreBounded(t *testing.T) {
 	}
 }
 
+func TestAllPendingAttemptsAreBounded(t *testing.T) {
+	th := throttle{trials: recent[origin, trial]{bound: maxOrigins}}
+	for i := range maxPendings {
+		if _, err := th.begin(origin{"alice", fmt.Sprint(i)}, time.Now()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var turned *auth.ThrottledError
+	if _, err := th.begin(origin{"alice", "another"}, time.Now()); !errors.As(err, &turned) {
+		t.Fatalf("got %v, want the attempt to be turned away", err)
+	}
+}
+
 func TestMemoryIsBounded(t *testing.T) {
 	var m recent[int, int]
 	m.bound = 10

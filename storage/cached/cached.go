@@ -141,12 +141,13 @@ func (s *shard) forget(key string) {
 	}
 }
 
-// begin notes that a key is being changed. Until the change ends, readers see what they saw before: the change is not
-// acknowledged yet.
+// begin notes that a key is being changed. Until the change ends, readers ask the store: of several keys put together,
+// none may look older than another one that the store shows already.
 func (s *shard) begin(key string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.changes++
+	s.forget(key)
 	w := s.writers[key]
 	if w == nil {
 		w = &writers{}

@@ -199,12 +199,19 @@ func (s *server) remove() error {
 	return os.RemoveAll(s.dir)
 }
 
+// lastLog returns the end of the log, and whether the server has ended by itself.
 func (s *server) lastLog() []byte {
+	ended := ""
+	select {
+	case <-s.exited:
+		ended = "(it has ended)\n"
+	default:
+	}
 	b, err := os.ReadFile(filepath.Join(s.dir, "log"))
 	if err != nil {
 		return nil
 	}
-	return b[max(0, len(b)-3000):]
+	return append(b[max(0, len(b)-3000):], ended...)
 }
 
 // cpu returns the processor time that the server has used, in user and kernel mode: proc_pid_stat(5), in ticks of 10 ms.

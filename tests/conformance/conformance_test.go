@@ -16,7 +16,7 @@ type row struct {
 	section string // of the specification
 	level   string // MUST, SHOULD, MAY; suite: what only the public suite asks for; ours: beyond the specification
 	says    string // in our words
-	check   func(x)
+	check   func(trial)
 }
 
 // rows returns the whole table.
@@ -59,7 +59,7 @@ func run(t *testing.T, server *harness.Server, phase string) {
 		for i, r := range rows() {
 			t.Run(fmt.Sprintf("%s %s %s", r.section, r.level, r.says), func(t *testing.T) {
 				repo := fmt.Sprintf("conformance/row-%d", i)
-				r.check(x{T: t, client: server.Client, repo: repo, other: repo + "/other", fresh: repo + "/" + phase})
+				r.check(trial{T: t, client: server.Client, repo: repo, other: repo + "/other", fresh: repo + "/" + phase})
 			})
 		}
 	})
@@ -68,14 +68,14 @@ func run(t *testing.T, server *harness.Server, phase string) {
 // TestSparse runs what is allowed only by configuration.
 func TestSparse(t *testing.T) {
 	server := harness.Start(t, harness.Options{Env: []string{"REGISTRY_VALIDATION_MANIFESTS_INDEXES_PLATFORMS=none"}})
-	x := x{T: t, client: server.Client, repo: "conformance/sparse"}
+	x := trial{T: t, client: server.Client, repo: "conformance/sparse"}
 	x.pushSparseIndex().is(201)
 }
 
 // TestDeleteDisabled holds the registry to what the specification asks of one that does not delete.
 func TestDeleteDisabled(t *testing.T) {
 	server := harness.Start(t, harness.Options{Env: []string{"REGISTRY_STORAGE_DELETE_ENABLED=false"}})
-	x := x{T: t, client: server.Client, repo: "conformance/keep"}
+	x := trial{T: t, client: server.Client, repo: "conformance/keep"}
 	set := x.pushed("latest")
 	for _, path := range []string{"manifests/latest", "manifests/" + set.Top().Digest, "blobs/" + set.Blobs[0].Digest} {
 		x.do("DELETE", path).is(400, 405).code("UNSUPPORTED")

@@ -19,7 +19,7 @@ var dataRows = makeDataRows()
 func makeDataRows() []row {
 	var all []row
 	for _, d := range dataSets {
-		all = append(all, row{"public suite: data sets", "suite", d.says, each(func(x x, a content.Algorithm) {
+		all = append(all, row{"public suite: data sets", "suite", d.says, each(func(x trial, a content.Algorithm) {
 			x.roundTrip(d.make(x.repo, a))
 		})})
 	}
@@ -27,7 +27,7 @@ func makeDataRows() []row {
 }
 
 // roundTrip is the life of a set: every manifest by digest and by a tag of its own, pulled, listed, and deleted.
-func (x x) roundTrip(set content.Set) {
+func (x trial) roundTrip(set content.Set) {
 	x.Helper()
 	x.push(x.repo, content.Set{Blobs: set.Blobs})
 	for i, m := range set.Manifests {

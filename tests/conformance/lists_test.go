@@ -29,7 +29,7 @@ func next(a answer) string {
 }
 
 // tags reads a list of tags.
-func (x x) tags(path string, options ...option) ([]string, answer) {
+func (x trial) tags(path string, options ...option) ([]string, answer) {
 	x.Helper()
 	a := x.do("GET", path, options...).is(200)
 	var list struct {
@@ -46,13 +46,13 @@ func (x x) tags(path string, options ...option) ([]string, answer) {
 var someTags = []string{"1.0", "1.10", "1.9", "A", "Z.z", "_", "a", "a-b", "a.b", "aa", "b", "z"}
 
 // tagged pushes an image with someTags.
-func (x x) tagged() {
+func (x trial) tagged() {
 	x.Helper()
 	shuffled := append(slices.Clone(someTags[5:]), someTags[:5]...)
 	x.pushed(shuffled...)
 }
 
-func (x x) equal(got, want []string) {
+func (x trial) equal(got, want []string) {
 	x.Helper()
 	if !slices.Equal(got, want) {
 		x.Fatalf("listed are %q, not %q", got, want)
@@ -60,18 +60,18 @@ func (x x) equal(got, want []string) {
 }
 
 var tagRows = []row{
-	{listTags, "MUST", "the list of a repository is 200, with its name and its tags in the order of bytes", func(x x) {
+	{listTags, "MUST", "the list of a repository is 200, with its name and its tags in the order of bytes", func(x trial) {
 		x.tagged()
 		all, a := x.tags("tags/list")
 		x.equal(all, someTags)
 		a.has("Content-Type", "application/json").lacks("Link")
 	}},
-	{listTags, "MUST", "a repository without tags has an empty list", func(x x) {
+	{listTags, "MUST", "a repository without tags has an empty list", func(x trial) {
 		x.pushed()
 		all, _ := x.tags("tags/list")
 		x.equal(all, nil)
 	}},
-	{listTags, "MUST", "n bounds the list, with a Link when there is more; the pages are all tags, once, in order", func(x x) {
+	{listTags, "MUST", "n bounds the list, with a Link when there is more; the pages are all tags, once, in order", func(x trial) {
 		x.tagged()
 		for _, n := range []int{1, 5, len(someTags), 100} {
 			var got []string
@@ -86,13 +86,13 @@ var tagRows = []row{
 			x.equal(got, someTags)
 		}
 	}},
-	{listTags, "MUST", "n=0 is an empty list without a Link", func(x x) {
+	{listTags, "MUST", "n=0 is an empty list without a Link", func(x trial) {
 		x.tagged()
 		all, a := x.tags("tags/list", query("n", "0"))
 		x.equal(all, nil)
 		a.lacks("Link")
 	}},
-	{listTags, "MUST", "last begins after a tag, which need not exist, with and without n", func(x x) {
+	{listTags, "MUST", "last begins after a tag, which need not exist, with and without n", func(x trial) {
 		x.tagged()
 		for i, tag := range someTags {
 			all, _ := x.tags("tags/list", query("last", tag))
@@ -105,7 +105,7 @@ var tagRows = []row{
 		all, _ = x.tags("tags/list", query("last", "zz"))
 		x.equal(all, nil)
 	}},
-	{listTags, "suite", "without n all tags are in the first page", func(x x) {
+	{listTags, "suite", "without n all tags are in the first page", func(x trial) {
 		set := x.pushed()
 		var want []string
 		for batch := range 12 {
@@ -120,13 +120,13 @@ var tagRows = []row{
 		x.equal(all, want)
 		a.lacks("Link")
 	}},
-	{listTags, "ours", "an n that is no number is 400", func(x x) {
+	{listTags, "ours", "an n that is no number is 400", func(x trial) {
 		x.tagged()
 		for _, n := range []string{"-1", "a", "1.5", "99999999999999999999"} {
 			x.do("GET", "tags/list", query("n", n)).is(400)
 		}
 	}},
-	{"Catalog (reserved)", "ours", "_catalog lists repositories in order, in pages", func(x x) {
+	{"Catalog (reserved)", "ours", "_catalog lists repositories in order, in pages", func(x trial) {
 		x.pushed()
 		var all []string
 		for path := "/v2/_catalog?n=7"; path != ""; {
@@ -145,7 +145,7 @@ var tagRows = []row{
 }
 
 var deleteRows = []row{
-	{"Deleting tags", "MUST", "DELETE of a tag is 202; the tag is 404, the manifest and other tags stay", func(x x) {
+	{"Deleting tags", "MUST", "DELETE of a tag is 202; the tag is 404, the manifest and other tags stay", func(x trial) {
 		set := x.pushed("v1", "v2")
 		x.do("DELETE", "manifests/v1").is(202)
 		x.do("GET", "manifests/v1").is(404)
@@ -156,7 +156,7 @@ var deleteRows = []row{
 		x.equal(all, []string{"v2"})
 		x.do("DELETE", "manifests/v1").is(404)
 	}},
-	{"Deleting Manifests", "MUST", "DELETE by digest is 202; the manifest and every tag of it are 404", each(func(x x, a content.Algorithm) {
+	{"Deleting Manifests", "MUST", "DELETE by digest is 202; the manifest and every tag of it are 404", each(func(x trial, a content.Algorithm) {
 		m := x.manifest(a, content.Fields{"annotations": map[string]string{"case": "delete"}})
 		x.put(m.Digest, m, query("tag", "d1", "d2")).is(201)
 		x.do("DELETE", "manifests/"+m.Digest).is(202)
@@ -167,13 +167,13 @@ var deleteRows = []row{
 		all, _ := x.tags("tags/list")
 		x.equal(all, nil)
 	})},
-	{"Deleting Manifests", "MUST", "DELETE in a repository that does not exist is 404, as is that of an unknown manifest", func(x x) {
+	{"Deleting Manifests", "MUST", "DELETE in a repository that does not exist is 404, as is that of an unknown manifest", func(x trial) {
 		missing := content.Digest([]byte("missing"))
 		x.do("DELETE", "/v2/"+x.fresh+"/manifests/"+missing).is(404).code("NAME_UNKNOWN")
 		x.pushed()
 		x.do("DELETE", "manifests/"+missing).is(404).code("MANIFEST_UNKNOWN")
 	}},
-	{"Deleting Manifests", "suite", "what was deleted can be pushed again, also under tags with other content", func(x x) {
+	{"Deleting Manifests", "suite", "what was deleted can be pushed again, also under tags with other content", func(x trial) {
 		for range 2 {
 			for _, n := range []string{"1", "2"} {
 				m := x.manifest(content.Digest, content.Fields{"annotations": map[string]string{"n": n}})
@@ -185,14 +185,14 @@ var deleteRows = []row{
 			}
 		}
 	}},
-	{"Deleting Blobs", "MUST", "DELETE of a blob is 202, and the blob is 404", each(func(x x, a content.Algorithm) {
+	{"Deleting Blobs", "MUST", "DELETE of a blob is 202, and the blob is 404", each(func(x trial, a content.Algorithm) {
 		b := x.blob(a, 800)
 		x.do("DELETE", "blobs/"+b.Digest).is(202)
 		x.do("HEAD", "blobs/"+b.Digest).is(404)
 		x.do("GET", "blobs/"+b.Digest).is(404)
 		x.stored(x.closes(x.begin(), b.Digest, octets(b.Bytes)), b)
 	})},
-	{"Deleting Blobs", "MUST", "DELETE of an unknown blob is 404", func(x x) {
+	{"Deleting Blobs", "MUST", "DELETE of an unknown blob is 404", func(x trial) {
 		x.pushed()
 		x.do("DELETE", "blobs/"+content.Digest([]byte("missing"))).is(404)
 		x.do("DELETE", "/v2/"+x.fresh+"/blobs/"+content.Digest([]byte("missing"))).is(404)
@@ -213,7 +213,7 @@ var faults = []struct{ method, path, code string }{
 var codeForm = regexp.MustCompile(`^[A-Z_]+$`)
 
 var errorRows = []row{
-	{"Error Codes", "MUST", "an error in JSON has errors of code, message and detail, with a code of the specification", func(x x) {
+	{"Error Codes", "MUST", "an error in JSON has errors of code, message and detail, with a code of the specification", func(x trial) {
 		for _, f := range faults {
 			a := x.do(f.method, f.path).code(f.code)
 			if a.Status/100 != 4 || !strings.HasPrefix(a.Header.Get("Content-Type"), "application/json") {
@@ -226,12 +226,12 @@ var errorRows = []row{
 			}
 		}
 	}},
-	{"Error Codes", "MUST", "a method that is not for a path is 405, and Allow says which are", func(x x) {
+	{"Error Codes", "MUST", "a method that is not for a path is 405, and Allow says which are", func(x trial) {
 		if a := x.do("POST", "tags/list").is(405); !strings.Contains(a.Header.Get("Allow"), "GET") {
 			x.Errorf("Allow is %q", a.Header.Get("Allow"))
 		}
 	}},
-	{"Warnings", "MUST", "a Warning, if there, is 299 - and at most 4,096 bytes", func(x x) {
+	{"Warnings", "MUST", "a Warning, if there, is 299 - and at most 4,096 bytes", func(x trial) {
 		x.pushed("v1")
 		total := 0
 		for _, w := range x.do("GET", "manifests/v1").is(200).Header.Values("Warning") {
@@ -246,15 +246,15 @@ var errorRows = []row{
 }
 
 var generalRows = []row{
-	{"Determining Support", "MUST", "GET of /v2/ is 200", func(x x) {
+	{"Determining Support", "MUST", "GET of /v2/ is 200", func(x trial) {
 		x.do("GET", "/v2/").is(200).has("Docker-Distribution-Api-Version", "registry/2.0")
 	}},
-	{"Registry Proxying", "MAY", "the parameter ns of a pull is ignored, and not answered", func(x x) {
+	{"Registry Proxying", "MAY", "the parameter ns of a pull is ignored, and not answered", func(x trial) {
 		set := x.pushed("v1")
 		x.do("GET", "manifests/v1", query("ns", "docker.io")).is(200).carries(set.Top().Bytes).lacks("OCI-Namespace")
 		x.do("GET", "blobs/"+set.Blobs[0].Digest, query("ns", "docker.io")).is(200).carries(set.Blobs[0].Bytes)
 	}},
-	{"Use Cases: resumable pull", "SHOULD", "a pull that was cut goes on by Range", func(x x) {
+	{"Use Cases: resumable pull", "SHOULD", "a pull that was cut goes on by Range", func(x trial) {
 		b := x.blob(content.Digest, 5000)
 		rest := x.do("GET", "blobs/"+b.Digest, header("Range", "bytes=1234-")).is(206)
 		if content.Digest(append(b.Bytes[:1234:1234], rest.Body...)) != b.Digest {

@@ -17,7 +17,7 @@ const (
 )
 
 // referrers asks for the referrers of a digest, holding the answer to its form.
-func (x x) referrers(digest string, options ...option) ([]content.Descriptor, answer) {
+func (x trial) referrers(digest string, options ...option) ([]content.Descriptor, answer) {
 	x.Helper()
 	a := x.do("GET", "referrers/"+digest, options...).is(200).has("Content-Type", content.ImageIndex)
 	var index struct {
@@ -35,7 +35,7 @@ func (x x) referrers(digest string, options ...option) ([]content.Descriptor, an
 }
 
 // listed asks that exactly one of the descriptors be of m, with an artifact type and at least the annotations.
-func (x x) listed(all []content.Descriptor, m content.Manifest, artifactType string, annotations map[string]string) {
+func (x trial) listed(all []content.Descriptor, m content.Manifest, artifactType string, annotations map[string]string) {
 	x.Helper()
 	var found []content.Descriptor
 	for _, d := range all {
@@ -58,12 +58,12 @@ func (x x) listed(all []content.Descriptor, m content.Manifest, artifactType str
 }
 
 // refer makes an artifact that refers to a subject.
-func (x x) refer(a content.Algorithm, seed, artifactType string, subject content.Descriptor, annotations map[string]string) content.Set {
+func (x trial) refer(a content.Algorithm, seed, artifactType string, subject content.Descriptor, annotations map[string]string) content.Set {
 	return a.Artifact(x.repo+seed, artifactType, content.Fields{"subject": subject, "annotations": annotations})
 }
 
 var subjectRows = []row{
-	{pushSubject, "MUST", "a manifest or index with a subject answers OCI-Subject, by digest and by tag", each(func(x x, a content.Algorithm) {
+	{pushSubject, "MUST", "a manifest or index with a subject answers OCI-Subject, by digest and by tag", each(func(x trial, a content.Algorithm) {
 		subject := x.manifest(a, nil)
 		x.put(subject.Digest, subject).is(201).lacks("OCI-Subject")
 		artifact := x.refer(a, "1", exampleV1, subject.Describe(), nil)
@@ -73,7 +73,7 @@ var subjectRows = []row{
 		index := a.Document(content.ImageIndex, content.Fields{"manifests": []any{}, "artifactType": exampleV1, "subject": subject.Describe()})
 		x.put(index.Digest, index).is(201).has("OCI-Subject", subject.Digest)
 	})},
-	{pushSubject, "MUST", "a subject that is not there is accepted, and its referrers are listed", func(x x) {
+	{pushSubject, "MUST", "a subject that is not there is accepted, and its referrers are listed", func(x trial) {
 		subject := x.missing(content.ImageManifest)
 		artifact := x.refer(content.Digest, "1", exampleV1, subject, nil)
 		x.push(x.repo, content.Set{Blobs: artifact.Blobs})
@@ -84,18 +84,18 @@ var subjectRows = []row{
 }
 
 var referrersRows = []row{
-	{listReferrers, "MUST", "a repository or a digest that nobody knows has an empty list, not 404", func(x x) {
+	{listReferrers, "MUST", "a repository or a digest that nobody knows has an empty list, not 404", func(x trial) {
 		x.repo = x.fresh
 		if all, _ := x.referrers(content.Digest([]byte(x.repo))); len(all) != 0 {
 			x.Errorf("it has %d referrers", len(all))
 		}
 	}},
-	{listReferrers, "MUST", "a malformed digest is 400", func(x x) {
+	{listReferrers, "MUST", "a malformed digest is 400", func(x trial) {
 		x.pushed()
 		x.do("GET", "referrers/sha256:abc").is(400).code("DIGEST_INVALID")
 		x.do("GET", "referrers/latest").is(400)
 	}},
-	{listReferrers, "MUST", "every manifest and index with the subject is listed, with all of its annotations", each(func(x x, a content.Algorithm) {
+	{listReferrers, "MUST", "every manifest and index with the subject is listed, with all of its annotations", each(func(x trial, a content.Algorithm) {
 		subject := x.manifest(a, nil)
 		x.put(subject.Digest, subject).is(201)
 		notes := map[string]string{"org.opencontainers.conformance": "hello", "org.example." + x.repo: "<&> ü"}
@@ -113,7 +113,7 @@ var referrersRows = []row{
 		x.listed(all, two.Top(), exampleV2, nil)
 		x.listed(all, index, exampleV1, notes)
 	})},
-	{listReferrers, "MUST", "an image without an artifactType has the media type of its config; an index without one has none", func(x x) {
+	{listReferrers, "MUST", "an image without an artifactType has the media type of its config; an index without one has none", func(x trial) {
 		subject := x.pushed().Top()
 		image := x.manifest(content.Digest, content.Fields{"subject": subject.Describe()})
 		x.put(image.Digest, image).is(201)
@@ -123,7 +123,7 @@ var referrersRows = []row{
 		x.listed(all, image, content.ImageConfig, nil)
 		x.listed(all, index, "", nil)
 	}},
-	{listReferrers, "MUST", "a filter by artifactType is said in OCI-Filters-Applied and leaves only what matches", func(x x) {
+	{listReferrers, "MUST", "a filter by artifactType is said in OCI-Filters-Applied and leaves only what matches", func(x trial) {
 		subject := x.pushed().Top()
 		one := x.refer(content.Digest, "1", exampleV1, subject.Describe(), map[string]string{"n": "1"})
 		two := x.refer(content.Digest, "2", exampleV2+"+json", subject.Describe(), map[string]string{"n": "2"})
@@ -141,7 +141,7 @@ var referrersRows = []row{
 		_, a = x.referrers(subject.Digest)
 		a.lacks("OCI-Filters-Applied")
 	}},
-	{listReferrers, "MUST", "more than fits is in pages, each an index, with a Link to the next", func(x x) {
+	{listReferrers, "MUST", "more than fits is in pages, each an index, with a Link to the next", func(x trial) {
 		const n = 8
 		subject := x.missing(content.ImageManifest)
 		want := map[string]bool{}
@@ -167,7 +167,7 @@ var referrersRows = []row{
 			x.Errorf("%d pages list %d referrers of %d", pages, len(got), n)
 		}
 	}},
-	{listReferrers, "ours", "a deleted referrer is listed no more", func(x x) {
+	{listReferrers, "ours", "a deleted referrer is listed no more", func(x trial) {
 		subject := x.pushed().Top()
 		artifact := x.refer(content.Digest, "gone", exampleV1, subject.Describe(), nil)
 		x.push(x.repo, artifact)
@@ -180,7 +180,7 @@ var referrersRows = []row{
 		all, _ = x.referrers(subject.Digest)
 		x.listed(all, artifact.Top(), exampleV1, nil)
 	}},
-	{enableReferrers, "MUST", "manifests that a referrers tag lists, and that have the subject, are in the referrers", func(x x) {
+	{enableReferrers, "MUST", "manifests that a referrers tag lists, and that have the subject, are in the referrers", func(x trial) {
 		subject := x.pushed().Top()
 		artifact := x.refer(content.Digest, "tagged", exampleV1, subject.Describe(), map[string]string{"n": "1"})
 		x.push(x.repo, artifact)

@@ -14,12 +14,18 @@ import (
 	"berth/tests/harness"
 )
 
-// An x is what a row is run with. Its repositories belong to the row alone, and keep what earlier runs left.
-type x struct {
+// A trial is what a row is run with. Its repositories belong to the row alone, and keep what earlier runs left.
+type trial struct {
 	*testing.T
 	client      *harness.Client
 	repo, other string
 	fresh       string // a repository that no run used before
+}
+
+// with returns the trial of a subtest.
+func (x trial) with(t *testing.T) trial {
+	x.T = t
+	return x
 }
 
 const (
@@ -31,12 +37,11 @@ const (
 var algorithms = map[string]content.Algorithm{sha256: content.Digest, sha512: content.Digest512}
 
 // each runs a check by every algorithm.
-func each(check func(x, content.Algorithm)) func(x) {
-	return func(x x) {
+func each(check func(trial, content.Algorithm)) func(trial) {
+	return func(x trial) {
 		for name, a := range algorithms {
 			x.Run(name, func(t *testing.T) {
-				x.T = t
-				check(x, a)
+				check(x.with(t), a)
 			})
 		}
 	}
@@ -73,7 +78,7 @@ func chunk(b []byte, start int) option {
 }
 
 // do sends a request. A path that does not begin with a slash, and is no URL, is below the repository of the row.
-func (x x) do(method, path string, options ...option) answer {
+func (x trial) do(method, path string, options ...option) answer {
 	x.Helper()
 	if !strings.HasPrefix(path, "/") && !strings.Contains(path, "://") {
 		path = "/v2/" + x.repo + "/" + path
@@ -152,19 +157,19 @@ func (a answer) located() string {
 }
 
 // begin opens an upload session.
-func (x x) begin(options ...option) string {
+func (x trial) begin(options ...option) string {
 	x.Helper()
 	return x.do("POST", "blobs/uploads/", options...).is(202).located()
 }
 
 // closes ends an upload session with what is left.
-func (x x) closes(location, digest string, rest ...option) answer {
+func (x trial) closes(location, digest string, rest ...option) answer {
 	x.Helper()
 	return x.do("PUT", location, append(rest, query("digest", digest))...)
 }
 
 // stored asks that a reply made a blob: at its Location, and by digest.
-func (x x) stored(a answer, b content.Blob) {
+func (x trial) stored(a answer, b content.Blob) {
 	x.Helper()
 	a.is(201).has("Docker-Content-Digest", b.Digest)
 	x.do("GET", a.located()).is(200).carries(b.Bytes)
@@ -173,14 +178,14 @@ func (x x) stored(a answer, b content.Blob) {
 }
 
 // blob pushes a blob of its own to the repository of the row.
-func (x x) blob(a content.Algorithm, size int) content.Blob {
+func (x trial) blob(a content.Algorithm, size int) content.Blob {
 	x.Helper()
 	b := a.Of(content.Random(x.repo+strconv.Itoa(size), size).Bytes)
 	x.push(x.repo, content.Set{Blobs: []content.Blob{b}})
 	return b
 }
 
-func (x x) push(repo string, set content.Set, tags ...string) {
+func (x trial) push(repo string, set content.Set, tags ...string) {
 	x.Helper()
 	if err := x.client.Push(repo, set, tags...); err != nil {
 		x.Fatal(err)
@@ -188,12 +193,12 @@ func (x x) push(repo string, set content.Set, tags ...string) {
 }
 
 // image makes an image of the row's own.
-func (x x) image(a content.Algorithm, extra content.Fields) content.Set {
+func (x trial) image(a content.Algorithm, extra content.Fields) content.Set {
 	return a.Image(x.repo, content.AMD64(), []int{500, 900}, extra)
 }
 
 // pushed pushes an image of the row's own.
-func (x x) pushed(tags ...string) content.Set {
+func (x trial) pushed(tags ...string) content.Set {
 	x.Helper()
 	set := x.image(content.Digest, nil)
 	x.push(x.repo, set, tags...)
@@ -201,14 +206,14 @@ func (x x) pushed(tags ...string) content.Set {
 }
 
 // put puts a manifest.
-func (x x) put(reference string, m content.Manifest, options ...option) answer {
+func (x trial) put(reference string, m content.Manifest, options ...option) answer {
 	x.Helper()
 	options = append([]option{body(m.Bytes), header("Content-Type", m.MediaType)}, options...)
 	return x.do("PUT", "manifests/"+reference, options...)
 }
 
 // serves asks that a manifest be served under a reference, exactly as it was pushed.
-func (x x) serves(reference string, m content.Manifest) {
+func (x trial) serves(reference string, m content.Manifest) {
 	x.Helper()
 	for _, method := range []string{"GET", "HEAD"} {
 		a := x.do(method, "manifests/"+reference, header("Accept", content.ImageIndex, content.ImageManifest)).is(200)
