@@ -38,7 +38,7 @@ run: build ## Build, and serve 127.0.0.1:5000 with the storage in ./data
 
 test: format vet no-race ## Run all tests that need nothing but Go (with the race detector where gcc is)
 	CGO_ENABLED=$(if $(COMPILER),1,0) $(GO) test $(RACE) ./...
-	cd tests && $(GO) test -short -count=1 . ./content ./harness ./conformance
+	cd tests && $(GO) test -short -count=1 . ./conformance
 
 no-race:
 	$(if $(COMPILER),,@echo "WITHOUT THE RACE DETECTOR: there is no gcc here")

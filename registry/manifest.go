@@ -69,7 +69,7 @@ func (p Repository) readManifest(ctx context.Context, from storage.Driver, d Dig
 	if err != nil {
 		return nil, err
 	}
-	if m, ok := c.Memo.Load().(*Manifest); ok {
+	if m, ok := c.Recall().(*Manifest); ok {
 		return m, nil
 	}
 	var rec manifestRecord
@@ -86,7 +86,7 @@ func (p Repository) readManifest(ctx context.Context, from storage.Driver, d Dig
 			return nil, fmt.Errorf("the manifest %s of %s is %w: %w", d, p.name, errDamaged, err)
 		}
 	}
-	c.Memo.Store(m)
+	c.Remember(m)
 	return m, nil
 }
 
@@ -285,6 +285,11 @@ func (p Repository) DeleteManifest(ctx context.Context, d Digest) error {
 		m = &Manifest{Digest: d}
 	case err != nil:
 		return storeError("delete a manifest", err)
+	}
+	if !m.Subject.IsZero() {
+		if err := p.doubtReferrer(ctx, m.Subject, d); err != nil {
+			return storeError("delete a referrer", err)
+		}
 	}
 	if !absent {
 		if err := p.store.Delete(ctx, p.manifestKey(d), storage.Cond{}); err != nil {

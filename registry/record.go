@@ -62,7 +62,7 @@ func read(ctx context.Context, d storage.Driver, key string, header record) ([]b
 	if err != nil {
 		return nil, storage.Info{}, err
 	}
-	known, ok := c.Memo.Load().(decoded)
+	known, ok := c.Recall().(decoded)
 	if !ok {
 		known.payload, err = decodeRecord(key, c.Body, header)
 		if err != nil {
@@ -70,7 +70,7 @@ func read(ctx context.Context, d storage.Driver, key string, header record) ([]b
 		}
 		known.header = reflect.New(reflect.TypeOf(header).Elem()).Elem()
 		known.header.Set(reflect.ValueOf(header).Elem())
-		c.Memo.Store(known)
+		c.Remember(known)
 	}
 	reflect.ValueOf(header).Elem().Set(known.header)
 	return known.payload, c.Info, nil

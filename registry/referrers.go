@@ -8,7 +8,7 @@ import (
 	"slices"
 	"strconv"
 
-	"golang.org/x/sync/errgroup"
+	"berth/storage"
 )
 
 // The referrers of a subject are kept as descriptors in pages, records numbered from 0. A page that has grown large is
@@ -17,14 +17,27 @@ import (
 // sealAt is the size of a page, in bytes, from which on it is sealed.
 const sealAt = 512 << 10
 
-// A referrersRecord is the header of a page; its payload is a JSON array of descriptors.
+// A referrersRecord is the header of a page; its payload is a JSON array of referrers.
 type referrersRecord struct {
 	nonce
 	Sealed bool `json:"sealed,omitempty"`
 }
 
+// A referrer is an entry of a page.
+type referrer struct {
+	Descriptor Descriptor `json:"descriptor"`
+	// Deleting is set before the manifest is deleted, so that an entry that a deletion cut short leaves behind is known to
+	// be in doubt: whether it is listed depends on the manifest.
+	Deleting bool `json:"deleting,omitempty"`
+}
+
 // A Descriptor describes a referrer, as the OCI distribution specification asks of "Listing Referrers".
 type Descriptor struct {
+	descriptorFields
+	json []byte // as it is kept; nil for one that was just made
+}
+
+type descriptorFields struct {
 	MediaType    string            `json:"mediaType"`
 	Digest       string            `json:"digest"`
 	Size         int64             `json:"size"`
@@ -32,174 +45,189 @@ type Descriptor struct {
 	Annotations  map[string]string `json:"annotations,omitempty"`
 }
 
+// UnmarshalJSON also keeps the JSON.
+func (d *Descriptor) UnmarshalJSON(b []byte) error {
+	d.json = slices.Clone(b)
+	return json.Unmarshal(b, &d.descriptorFields)
+}
+
+// MarshalJSON returns the JSON that d was read from, if it was.
+func (d Descriptor) MarshalJSON() ([]byte, error) {
+	if d.json != nil {
+		return d.json, nil
+	}
+	return json.Marshal(d.descriptorFields)
+}
+
 // descriptor describes m for the referrers of its subject.
 func (doc *document) descriptor(m *Manifest) Descriptor {
-	return Descriptor{m.MediaType, m.Digest.s, int64(len(m.Body)), doc.artifactType, doc.annotations}
+	return Descriptor{descriptorFields: descriptorFields{m.MediaType, m.Digest.s, int64(len(m.Body)), doc.artifactType, doc.annotations}}
 }
 
 func (p Repository) referrersKey(subject Digest, page int) string {
 	return p.referrersPrefix(subject) + strconv.Itoa(page)
 }
 
-func decodeDescriptors(payload []byte) ([]Descriptor, error) {
+func decodeReferrers(payload []byte) ([]referrer, error) {
 	if len(payload) == 0 {
 		return nil, nil
 	}
-	var list []Descriptor
+	var list []referrer
 	if err := json.Unmarshal(payload, &list); err != nil {
-		return nil, fmt.Errorf("a page of referrers is damaged: %w", err)
+		return nil, fmt.Errorf("a page of referrers is %w: %w", errDamaged, err)
 	}
 	return list, nil
+}
+
+// A pageEdit changes a page of referrers: its header, and its list, in which i is the index of the entry in question, -1
+// when it is not there. It returns the new list, or keep to leave the page alone, and whether to look at the next page.
+type pageEdit func(rec *referrersRecord, list []referrer, size, i int) (next []referrer, keep, onward bool, err error)
+
+// editReferrers applies an edit to one page after another.
+func (p Repository) editReferrers(ctx context.Context, subject Digest, digest string, edit pageEdit) error {
+	for page := 0; ; page++ {
+		var rec referrersRecord
+		var onward bool
+		err := p.update(ctx, p.referrersKey(subject, page), &rec, func(_ bool, payload []byte) ([]byte, bool, error) {
+			list, err := decodeReferrers(payload)
+			if err != nil {
+				return nil, false, err
+			}
+			i := slices.IndexFunc(list, func(e referrer) bool { return e.Descriptor.Digest == digest })
+			var keep bool
+			if list, keep, onward, err = edit(&rec, list, len(payload), i); err != nil || keep {
+				return nil, keep, err
+			}
+			next, err := json.Marshal(list)
+			return next, false, err
+		})
+		if err != nil || !onward {
+			return err
+		}
+	}
 }
 
 // addReferrer enters a descriptor in the page that has it already, or in the first that is not sealed. The page is
 // written even when it has the descriptor: a removal at the same time must not go unnoticed.
 func (p Repository) addReferrer(ctx context.Context, subject Digest, d Descriptor) error {
-	for page := 0; ; page++ {
-		var rec referrersRecord
-		passed := false
-		err := p.update(ctx, p.referrersKey(subject, page), &rec, func(_ bool, payload []byte) ([]byte, bool, error) {
-			passed = false
-			list, err := decodeDescriptors(payload)
-			if err != nil {
-				return nil, false, err
-			}
-			i := slices.IndexFunc(list, func(e Descriptor) bool { return e.Digest == d.Digest })
-			switch {
-			case i >= 0:
-				list[i] = d
-			case rec.Sealed:
-				passed = true
-				return nil, true, nil
-			case len(payload) >= sealAt:
-				passed, rec.Sealed = true, true
-			default:
-				list = append(list, d)
-			}
-			next, err := json.Marshal(list)
-			return next, false, err
-		})
-		if err != nil || !passed {
-			return err
+	return p.editReferrers(ctx, subject, d.Digest, func(rec *referrersRecord, list []referrer, size, i int) ([]referrer, bool, bool, error) {
+		switch {
+		case i >= 0:
+			list[i] = referrer{Descriptor: d}
+		case rec.Sealed:
+			return nil, true, true, nil
+		case size >= sealAt:
+			rec.Sealed = true
+			return list, false, true, nil
+		default:
+			list = append(list, referrer{Descriptor: d})
 		}
-	}
+		return list, false, false, nil
+	})
+}
+
+// doubtReferrer marks the entry of a manifest that is about to be deleted.
+func (p Repository) doubtReferrer(ctx context.Context, subject, d Digest) error {
+	return p.editReferrers(ctx, subject, d.s, func(rec *referrersRecord, list []referrer, _, i int) ([]referrer, bool, bool, error) {
+		if i < 0 || list[i].Deleting {
+			return nil, true, i < 0 && rec.Sealed, nil
+		}
+		list[i].Deleting = true
+		return list, false, false, nil
+	})
 }
 
 // removeReferrer takes a manifest that is gone from the referrers of its subject. One that was pushed again stays.
 func (p Repository) removeReferrer(ctx context.Context, subject, d Digest) error {
-	for page := 0; ; page++ {
-		var rec referrersRecord
-		last := true
-		err := p.update(ctx, p.referrersKey(subject, page), &rec, func(exists bool, payload []byte) ([]byte, bool, error) {
-			last = !rec.Sealed
-			list, err := decodeDescriptors(payload)
-			if err != nil || !exists {
-				return nil, true, err
-			}
-			i := slices.IndexFunc(list, func(e Descriptor) bool { return e.Digest == d.s })
-			if i < 0 {
-				return nil, true, nil
-			}
-			if err := p.findManifest(ctx, d); !isAbsent(err) {
-				return nil, true, err
-			}
-			next, err := json.Marshal(slices.Delete(list, i, i+1))
-			return next, false, err
-		})
-		if err != nil || last {
-			return err
+	return p.editReferrers(ctx, subject, d.s, func(rec *referrersRecord, list []referrer, _, i int) ([]referrer, bool, bool, error) {
+		if i < 0 {
+			return nil, true, rec.Sealed, nil
 		}
-	}
+		if err := p.findManifest(ctx, d); !isAbsent(err) {
+			return nil, true, false, err
+		}
+		return slices.Delete(list, i, i+1), false, rec.Sealed, nil
+	})
 }
 
 // Referrers lists the manifests of p whose subject is the given one, in the order of their digests: those after a digest
 // ("" for the first), of one artifact type ("" for all), as many as fit in about maxBytes of JSON and at least one, and
-// whether there are more. A subject that nothing refers to, or that is unknown, has none. A page may list a manifest
-// whose deletion was cut short: it is left out.
+// whether there are more. A subject that nothing refers to, or that is unknown, has none.
 func (p Repository) Referrers(ctx context.Context, subject Digest, artifactType, after string, maxBytes int) ([]Descriptor, bool, error) {
 	all, err := p.allReferrers(ctx, subject)
 	if err != nil {
 		return nil, false, storeError("read the referrers of "+subject.s, err)
 	}
-	all = slices.DeleteFunc(all, func(d Descriptor) bool {
-		return d.Digest <= after || artifactType != "" && d.ArtifactType != artifactType
-	})
-	slices.SortFunc(all, func(a, b Descriptor) int { return cmp.Compare(a.Digest, b.Digest) })
-	// One that moved from page to page while they were read was seen twice.
-	all = slices.CompactFunc(all, func(a, b Descriptor) bool { return a.Digest == b.Digest })
-	for {
-		n := fitting(all, maxBytes)
-		listed, err := p.present(ctx, all[:n])
-		if err != nil {
-			return nil, false, storeError("look for the referrers of "+subject.s, err)
+	var listed []Descriptor
+	size := 0
+	for i, e := range all {
+		d := &e.Descriptor
+		if d.Digest <= after || artifactType != "" && d.ArtifactType != artifactType ||
+			i > 0 && all[i-1].Descriptor.Digest == d.Digest { // it moved from page to page while they were read
+			continue
 		}
-		if all = all[n:]; len(listed) > 0 || len(all) == 0 {
-			return listed, len(all) > 0, nil
+		if e.Deleting {
+			if err := p.findManifest(ctx, Digest{d.Digest}); isAbsent(err) {
+				continue
+			} else if err != nil {
+				return nil, false, storeError("look for the referrers of "+subject.s, err)
+			}
 		}
+		if size += len(d.json) + 1; size > maxBytes && len(listed) > 0 {
+			return listed, true, nil
+		}
+		listed = append(listed, *d)
 	}
+	return listed, false, nil
 }
 
-// allReferrers returns what all pages of a subject list.
-func (p Repository) allReferrers(ctx context.Context, subject Digest) ([]Descriptor, error) {
-	var all []Descriptor
+// allReferrers returns what all pages of a subject list, in the order of digests. The result may be shared.
+func (p Repository) allReferrers(ctx context.Context, subject Digest) ([]referrer, error) {
+	var all []referrer
 	for page := 0; ; page++ {
-		var rec referrersRecord
-		payload, _, err := read(ctx, p.reads, p.referrersKey(subject, page), &rec)
-		if isAbsent(err) {
+		sealed, list, err := p.referrersPage(ctx, p.referrersKey(subject, page))
+		switch {
+		case isAbsent(err):
+			return all, nil
+		case err != nil:
+			return nil, err
+		case page == 0:
+			all = list
+		default:
+			all = append(slices.Clip(all), list...)
+			slices.SortStableFunc(all, byDigest)
+		}
+		if !sealed {
 			return all, nil
 		}
-		var list []Descriptor
-		if err == nil {
-			list, err = decodeDescriptors(payload)
-		}
-		if all = append(all, list...); err != nil || !rec.Sealed {
-			return all, err
-		}
 	}
 }
 
-// fitting returns how many of the first in all fit in maxBytes, at least one if there is any.
-func fitting(all []Descriptor, maxBytes int) int {
-	size := 0
-	for i := range all {
-		if size += all[i].size(); size > maxBytes && i > 0 {
-			return i
-		}
-	}
-	return len(all)
+func byDigest(a, b referrer) int { return cmp.Compare(a.Descriptor.Digest, b.Descriptor.Digest) }
+
+// A referrersPage is what is remembered of a page that is kept in memory.
+type referrersPage struct {
+	sealed bool
+	list   []referrer // in the order of digests; never changed
 }
 
-// present returns those of all whose manifest is there.
-func (p Repository) present(ctx context.Context, all []Descriptor) ([]Descriptor, error) {
-	group, ctx := errgroup.WithContext(ctx)
-	group.SetLimit(lookups)
-	gone := make([]bool, len(all))
-	for i := range all {
-		group.Go(func() error {
-			_, err := p.reads.Stat(ctx, p.manifestKey(Digest{all[i].Digest}))
-			if gone[i] = isAbsent(err); gone[i] {
-				return nil
-			}
-			return err
-		})
+func (p Repository) referrersPage(ctx context.Context, key string) (sealed bool, list []referrer, err error) {
+	c, err := storage.ReadCopy(ctx, p.reads, key, maxRecord)
+	if err != nil {
+		return false, nil, err
 	}
-	if err := group.Wait(); err != nil {
-		return nil, err
+	if page, ok := c.Recall().(*referrersPage); ok {
+		return page.sealed, page.list, nil
 	}
-	listed := make([]Descriptor, 0, len(all))
-	for i := range all {
-		if !gone[i] {
-			listed = append(listed, all[i])
-		}
+	var rec referrersRecord
+	payload, err := decodeRecord(key, c.Body, &rec)
+	if err == nil {
+		list, err = decodeReferrers(payload)
 	}
-	return listed, nil
-}
-
-// size is about how many bytes of JSON d takes.
-func (d *Descriptor) size() int {
-	n := 100 + len(d.MediaType) + len(d.Digest) + len(d.ArtifactType)
-	for k, v := range d.Annotations {
-		n += 8 + len(k) + len(v)
+	if err != nil {
+		return false, nil, err
 	}
-	return n
+	slices.SortFunc(list, byDigest)
+	c.Remember(&referrersPage{rec.Sealed, list})
+	return rec.Sealed, list, nil
 }

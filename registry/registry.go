@@ -124,13 +124,13 @@ func (r *Registry) Catalog(ctx context.Context, after string, n int) ([]Name, bo
 	if after != "" {
 		start = catalogKey(after)
 	}
-	for info, err := range r.store.List(ctx, catalogPrefix, start) {
+	for key, err := range storage.Keys(ctx, r.store, catalogPrefix, start) {
 		if err != nil {
 			return nil, false, storeError("list the catalog", err)
 		}
-		name, err := ParseName(strings.TrimSuffix(strings.TrimPrefix(info.Key, catalogPrefix), "!"))
+		name, err := ParseName(strings.TrimSuffix(strings.TrimPrefix(key, catalogPrefix), "!"))
 		if err != nil {
-			return nil, false, storeError("list the catalog", fmt.Errorf("the key %s is not one of a repository: %w", info.Key, err))
+			return nil, false, storeError("list the catalog", fmt.Errorf("the key %s is not one of a repository: %w", key, err))
 		}
 		if n >= 0 && len(names) == n {
 			return names, true, nil

@@ -9,16 +9,22 @@ import (
 	"strings"
 )
 
-// maxDepth bounds the nesting of a manifest's JSON.
-const maxDepth = 64
+const (
+	// maxDepth bounds the nesting of a manifest's JSON.
+	maxDepth = 64
+	// maxElements bounds the elements of all its lists together: one of two bytes takes a hundred times that in memory. 4
+	// MiB hold fewer descriptors.
+	maxElements = 50_000
+)
 
 // A scan is what one pass over the JSON of a manifest finds, whatever its type.
 type scan struct {
 	digests []Digest // every string that parses as one: what the manifest keeps from being collected
 	variant string   // a member that readers which ignore case take for one with a meaning in manifests; "": none
 
-	open []scope
-	name string // of the member whose value comes next
+	open     []scope
+	name     string // of the member whose value comes next
+	elements int    // of lists
 }
 
 // A scope is an object or a list that is open.
@@ -27,8 +33,8 @@ type scope struct {
 	free    bool            // its members are named as the user likes
 }
 
-// scanJSON checks that body is one JSON object, nested at most maxDepth deep, in which no object has two members of a
-// name.
+// scanJSON checks that body is one JSON object, nested at most maxDepth deep, with at most maxElements in its lists, in
+// which no object has two members of a name.
 func scanJSON(body []byte) (*scan, error) {
 	s := &scan{}
 	isKey := false
@@ -75,6 +81,11 @@ func (s *scan) member(token json.Token) error {
 
 // value takes a value, or the beginning or end of one.
 func (s *scan) value(token json.Token) error {
+	if len(s.open) > 0 && s.open[len(s.open)-1].members == nil {
+		if s.elements++; s.elements > maxElements { // the end of a list counts as well
+			return fmt.Errorf("its lists have more than %d elements", maxElements)
+		}
+	}
 	switch t := token.(type) {
 	case string:
 		s.note(t)

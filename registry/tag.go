@@ -157,11 +157,11 @@ func (p Repository) DeleteTag(ctx context.Context, t Tag) error {
 // dropTags removes the tags that name a manifest, which the hints lead to. The hints stay for the collection: a push at
 // the same time may be about to rely on one.
 func (p Repository) dropTags(ctx context.Context, d Digest) error {
-	for hint, err := range p.store.List(ctx, p.hintPrefix(d), "") {
+	for hint, err := range storage.Keys(ctx, p.store, p.hintPrefix(d), "") {
 		if err != nil {
 			return err
 		}
-		t, err := ParseTag(strings.TrimPrefix(hint.Key, p.hintPrefix(d)))
+		t, err := ParseTag(strings.TrimPrefix(hint, p.hintPrefix(d)))
 		if err != nil {
 			return err
 		}
@@ -201,14 +201,14 @@ func (p Repository) dropTag(ctx context.Context, t Tag, d Digest) error {
 func (p Repository) Tags(ctx context.Context, after string, n int) ([]string, bool, error) {
 	tags := []string{}
 	prefix := p.tagPrefix()
-	for info, err := range p.store.List(ctx, prefix, prefix+after) {
+	for key, err := range storage.Keys(ctx, p.store, prefix, prefix+after) {
 		if err != nil {
 			return nil, false, storeError("list tags", err)
 		}
 		if n >= 0 && len(tags) == n {
 			return tags, true, nil
 		}
-		tags = append(tags, info.Key[len(prefix):])
+		tags = append(tags, key[len(prefix):])
 	}
 	if len(tags) == 0 {
 		if err := p.unknown(ctx, ManifestUnknown, ""); CodeOf(err) != ManifestUnknown {

@@ -139,12 +139,43 @@ func PutAll(ctx context.Context, d Driver, objects ...Object) ([]Info, error) {
 	return infos, nil
 }
 
-// A Copy is an object in memory. Info and Body are not to be changed. Memo is for what a reader works out from the body,
-// always of one type for one key: a cache that returns the same Copy again keeps it as well.
+// A Namer lists keys for less than it takes to describe their objects.
+type Namer interface {
+	// Keys is as the function of that name.
+	Keys(ctx context.Context, prefix, after string) iter.Seq2[string, error]
+}
+
+// Keys yields what [Driver.List] would, but keys only.
+func Keys(ctx context.Context, d Driver, prefix, after string) iter.Seq2[string, error] {
+	if n, ok := d.(Namer); ok { // not through decorators: they are to see the call
+		return n.Keys(ctx, prefix, after)
+	}
+	return func(yield func(string, error) bool) {
+		for info, err := range d.List(ctx, prefix, after) {
+			if !yield(info.Key, err) {
+				return
+			}
+		}
+	}
+}
+
+// A Copy is an object in memory. Info and Body are not to be changed.
 type Copy struct {
 	Info Info
 	Body []byte
-	Memo atomic.Value
+	memo atomic.Pointer[any]
+}
+
+// Remember keeps what a reader worked out from the body, for [Copy.Recall]: a cache that returns the same Copy again
+// keeps that as well. The last value remembered stays.
+func (c *Copy) Remember(v any) { c.memo.Store(&v) }
+
+// Recall returns what was remembered, nil if nothing was.
+func (c *Copy) Recall() any {
+	if v := c.memo.Load(); v != nil {
+		return *v
+	}
+	return nil
 }
 
 // A Copier is a driver that keeps objects in memory.
@@ -162,7 +193,7 @@ func ReadAll(ctx context.Context, d Driver, key string, limit int64) ([]byte, In
 	return c.Body, c.Info, nil
 }
 
-// ReadCopy is [ReadAll] for readers that want the memo.
+// ReadCopy is [ReadAll] for readers that remember what they work out.
 func ReadCopy(ctx context.Context, d Driver, key string, limit int64) (*Copy, error) {
 	if c, ok := d.(Copier); ok { // not through decorators: they are to see the call
 		return c.Copy(ctx, key, limit)

@@ -1,7 +1,6 @@
 package api
 
 import (
-	"encoding/json"
 	"net/http"
 	"net/url"
 	"strings"
@@ -12,7 +11,7 @@ import (
 
 const (
 	// listBatch is how many names are asked of the domain at a time for a listing without a bound.
-	listBatch = 1000
+	listBatch = 20_000
 	// streamAt is how many bytes of a listing are gathered before it is sent piece by piece.
 	streamAt = 1 << 20
 	// defaultCatalog is how many repositories are listed when the client does not say.
@@ -125,18 +124,19 @@ func (a *API) listReferrers(c *call) error {
 	if code := registry.CodeOf(err); err != nil && code != registry.NameUnknown && code != registry.ManifestUnknown {
 		return err
 	}
-	if page == nil {
-		page = []registry.Descriptor{}
-	}
 	const index = "application/vnd.oci.image.index.v1+json"
-	body, err := json.Marshal(struct {
-		SchemaVersion int                   `json:"schemaVersion"`
-		MediaType     string                `json:"mediaType"`
-		Manifests     []registry.Descriptor `json:"manifests"`
-	}{2, index, page})
-	if err != nil {
-		return err
+	body := []byte(`{"schemaVersion":2,"mediaType":"` + index + `","manifests":[`)
+	for i, d := range page {
+		if i > 0 {
+			body = append(body, ',')
+		}
+		one, err := d.MarshalJSON()
+		if err != nil {
+			return err
+		}
+		body = append(body, one...)
 	}
+	body = append(body, "]}"...)
 	next := url.Values{}
 	if c.artifactType != "" {
 		c.w.Header().Set("OCI-Filters-Applied", "artifactType")

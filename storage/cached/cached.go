@@ -33,6 +33,7 @@ type Driver struct {
 	skip    func(string) bool
 	seed    maphash.Seed
 	shards  [shards]shard
+	names   names
 }
 
 const (
@@ -57,6 +58,8 @@ func New(next storage.Driver, o *Options) *Driver {
 	if total <= 0 {
 		total = 64 << 20
 	}
+	d.names = newNames(total / 4)
+	total -= total / 4
 	for i := range d.shards {
 		d.shards[i].room = total / shards
 		d.shards[i].entries = map[string]*list.Element{}
@@ -95,7 +98,7 @@ func (d *Driver) shard(key string) *shard { return &d.shards[maphash.String(d.se
 func (e *entry) cost() int64 {
 	n := int64(len(e.key)) + overhead
 	if e.copy != nil {
-		n += 2 * int64(len(e.copy.Body)) // what readers keep in Memo is about as large again
+		n += 2 * int64(len(e.copy.Body)) // what readers remember is about as large again
 	}
 	return n
 }
@@ -269,6 +272,7 @@ func (d *Driver) Stat(ctx context.Context, key string) (storage.Info, error) {
 // Put keeps a small object when the store has it.
 func (d *Driver) Put(ctx context.Context, key string, r io.Reader, size int64, cond storage.Cond) (storage.Info, error) {
 	if d.skip(key) {
+		defer d.names.change(key, cond)()
 		return d.next.Put(ctx, key, r, size, cond)
 	}
 	var content []byte
@@ -283,6 +287,7 @@ func (d *Driver) Put(ctx context.Context, key string, r io.Reader, size int64, c
 	}
 	s := d.shard(key)
 	s.begin(key)
+	defer d.names.change(key, cond)()
 	info, err := d.next.Put(ctx, key, r, size, cond)
 	if err != nil || content == nil {
 		s.end(key, nil)
@@ -306,6 +311,7 @@ func (f failing) Read([]byte) (int, error) {
 func (d *Driver) PutAll(ctx context.Context, objects []storage.Object) ([]storage.Info, error) {
 	for _, o := range objects {
 		d.shard(o.Key).begin(o.Key)
+		defer d.names.change(o.Key, o.Cond)()
 	}
 	infos, err := storage.PutAll(ctx, d.next, objects...)
 	for i, o := range objects {
@@ -322,12 +328,13 @@ func (d *Driver) PutAll(ctx context.Context, objects []storage.Object) ([]storag
 func (d *Driver) Delete(ctx context.Context, key string, cond storage.Cond) error {
 	s := d.shard(key)
 	s.begin(key)
+	defer d.names.change(key, storage.Cond{})()
 	err := d.next.Delete(ctx, key, cond)
 	s.end(key, nil)
 	return err
 }
 
-// List asks the store.
+// List asks the store; [Driver.Keys] remembers.
 func (d *Driver) List(ctx context.Context, prefix, after string) iter.Seq2[storage.Info, error] {
 	return d.next.List(ctx, prefix, after)
 }

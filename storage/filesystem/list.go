@@ -22,13 +22,24 @@ import (
 // hold what is asked for. It follows no symbolic link.
 func (d *Driver) List(ctx context.Context, prefix, after string) iter.Seq2[storage.Info, error] {
 	return func(yield func(storage.Info, error) bool) {
-		folder := prefix[:lastSlash(prefix)+1]
-		if folder != "" && storage.CheckKey(folder[:len(folder)-1]) != nil {
-			return // no key begins so
-		}
-		l := &listing{d: d, ctx: ctx, prefix: prefix, after: after, yield: yield}
-		l.walk(folder)
+		d.list(&listing{d: d, ctx: ctx, prefix: prefix, after: after, yield: yield})
 	}
+}
+
+// Keys implements [storage.Namer]: it reads folders, and nothing of the files in them.
+func (d *Driver) Keys(ctx context.Context, prefix, after string) iter.Seq2[string, error] {
+	return func(yield func(string, error) bool) {
+		d.list(&listing{d: d, ctx: ctx, prefix: prefix, after: after, keysOnly: true,
+			yield: func(info storage.Info, err error) bool { return yield(info.Key, err) }})
+	}
+}
+
+func (d *Driver) list(l *listing) {
+	folder := l.prefix[:lastSlash(l.prefix)+1]
+	if folder != "" && storage.CheckKey(folder[:len(folder)-1]) != nil {
+		return // no key begins so
+	}
+	l.walk(folder)
 }
 
 func lastSlash(key string) int { return strings.LastIndexByte(key, '/') }
@@ -38,6 +49,7 @@ type listing struct {
 	d             *Driver
 	ctx           context.Context
 	prefix, after string
+	keysOnly      bool // describe no object
 	yield         func(storage.Info, error) bool
 }
 
@@ -121,6 +133,9 @@ func (l *listing) wants(key string) bool {
 func (l *listing) info(dir *os.File, name, key string) (storage.Info, error) {
 	if err := l.ctx.Err(); err != nil {
 		return storage.Info{}, err
+	}
+	if l.keysOnly {
+		return storage.Info{Key: key}, l.d.flights.settle(l.ctx, key)
 	}
 	var st unix.Stat_t
 	err := uninterrupted(func() error { return unix.Fstatat(int(dir.Fd()), name, &st, unix.AT_SYMLINK_NOFOLLOW) })

@@ -63,12 +63,21 @@ func (d *Driver) Delete(ctx context.Context, key string, cond storage.Cond) (err
 
 // List is reported as "list".
 func (d *Driver) List(ctx context.Context, prefix, after string) iter.Seq2[storage.Info, error] {
-	return func(yield func(storage.Info, error) bool) {
+	return timed(d, d.next.List(ctx, prefix, after))
+}
+
+// Keys is reported as "list".
+func (d *Driver) Keys(ctx context.Context, prefix, after string) iter.Seq2[string, error] {
+	return timed(d, storage.Keys(ctx, d.next, prefix, after))
+}
+
+func timed[T any](d *Driver, listing iter.Seq2[T, error]) iter.Seq2[T, error] {
+	return func(yield func(T, error) bool) {
 		var failed error
 		defer d.done("list", time.Now(), &failed)
-		for info, err := range d.next.List(ctx, prefix, after) {
+		for v, err := range listing {
 			failed = err
-			if !yield(info, err) {
+			if !yield(v, err) {
 				return
 			}
 		}

@@ -17,6 +17,7 @@ var listTests = []test{
 	{"ListInfo", testListInfo},
 	{"ListBreak", testListBreak},
 	{"ListWhileDeleting", testListWhileDeleting},
+	{"KeysWhileChanging", testKeysWhileChanging},
 }
 
 // testListOrder lists thousands of keys in which a slash meets every kind of byte that sorts around it, so that an order

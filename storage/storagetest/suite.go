@@ -98,14 +98,17 @@ func wantNone(t testing.TB, d storage.Driver, key string) {
 
 func list(t testing.TB, d storage.Driver, prefix, after string) []string {
 	t.Helper()
-	var keys []string
+	listed := []string{}
 	for info, err := range d.List(t.Context(), prefix, after) {
 		if err != nil {
 			t.Fatalf("List(%q, %q) = %v", prefix, after, err)
 		}
-		keys = append(keys, info.Key)
+		listed = append(listed, info.Key)
 	}
-	return keys
+	if named, err := keys(t.Context(), d, prefix, after); err != nil || !slices.Equal(named, listed) {
+		t.Fatalf("Keys(%q, %q) = %q, %v; List has %q", prefix, after, named, err, listed)
+	}
+	return listed
 }
 
 // sameObject compares what two calls say about one content; a clock of whole seconds is forgiven.

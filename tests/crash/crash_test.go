@@ -14,7 +14,7 @@ import (
 )
 
 var (
-	storm = flag.Duration("storm", 15*time.Second, "how long the storm of kills lasts")
+	storm = flag.Duration("storm", 10*time.Second, "how long the storm of kills lasts")
 	seed  = flag.Uint64("seed", 0, "of the storm; 0 takes another one each time")
 )
 
