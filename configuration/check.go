@@ -38,9 +38,24 @@ func (c checking) given(key string) bool {
 	return ok
 }
 
-func (Config) check(c checking) {
+func (s Config) check(c checking) {
 	if !c.given("version") {
 		c.fail("version", "must be given: version: 0.1")
+	}
+	if len(s.Authorization.Bindings) > 0 && s.Auth.HTPasswd == nil && len(s.Auth.Anonymous) == 0 {
+		c.fail("authorization.bindings", "would bind nobody: without auth.htpasswd or auth.anonymous everybody may do everything")
+	}
+}
+
+func (a Auth) check(c checking) {
+	if a.None != nil && (a.HTPasswd != nil || len(a.Anonymous) > 0) {
+		c.fail("none", "lets everybody do everything, so that nothing may stand beside it; keep one")
+	}
+}
+
+func (h HTPasswd) check(c checking) {
+	if h.Path == "" {
+		c.fail("path", "must be the path of a file of users; `berth user add` makes one")
 	}
 }
 

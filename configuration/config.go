@@ -29,6 +29,8 @@ type Config struct {
 	Storage Storage `yaml:"storage"`
 	// Who may use the registry.
 	Auth Auth `yaml:"auth"`
+	// What each of them may do.
+	Authorization Authorization `yaml:"authorization"`
 	// How the registry is reached.
 	HTTP HTTP `yaml:"http"`
 	// The list of repositories.
@@ -155,10 +157,68 @@ type ReadOnly struct {
 type Auth struct {
 	// Lets everybody do everything. It can be written as `auth: none`.
 	None *NoAuth `yaml:"none" choice:"optional"`
+	// Users with passwords, in a file as htpasswd and `berth user` write it. A change of the file takes effect by itself.
+	HTPasswd *HTPasswd `yaml:"htpasswd"`
+	// What everybody may do on every repository without logging in: pull, push, push-new, delete, list, admin, metrics.
+	// For some repositories only, bind the subject `anonymous` in `authorization.bindings`.
+	Anonymous []string `yaml:"anonymous" example:"[pull, list]"`
+}
+
+// Configured reports whether it was said who may use the registry.
+func (a Auth) Configured() bool {
+	return a.None != nil || a.HTPasswd != nil || len(a.Anonymous) > 0
 }
 
 // NoAuth is the section auth.none, which has no keys.
 type NoAuth struct{}
+
+// HTPasswd is the section auth.htpasswd.
+type HTPasswd struct {
+	// The name that clients show when they ask for a password.
+	Realm string `yaml:"realm" default:"Registry"`
+	// The file. It must be given.
+	Path string `yaml:"path" example:"/etc/berth/users"`
+}
+
+// Authorization is the section authorization. Without bindings, whoever is logged in may do everything.
+type Authorization struct {
+	// Who has which roles on which repositories. What no binding allows is denied.
+	Bindings []Binding `yaml:"bindings" example:"[{subjects: ['group:team-a'], roles: [registry-editor], repositories: ['team-a/**']}]"`
+	// Roles of your own, as lists of actions: pull, push, push-new (pushes that move no tag), delete, list, admin, metrics.
+	Roles map[string][]string `yaml:"roles" example:"{release: [pull, push-new]}"`
+	// A YAML file of groups, each with the list of its users. A change of the file takes effect by itself.
+	GroupsFile string `yaml:"groupsfile" example:"/etc/berth/groups.yml"`
+	// Tags that, once there, nobody moves or deletes.
+	ImmutableTags []ImmutableTags `yaml:"immutabletags" example:"[{repositories: '**', tags: ['v*']}]"`
+	// The names that new repositories may have.
+	Naming Naming `yaml:"naming"`
+}
+
+// Binding is an element of authorization.bindings.
+type Binding struct {
+	// `user:NAME`, `group:NAME`, `authenticated` or `anonymous`.
+	Subjects []string `yaml:"subjects"`
+	// Built-in roles or those of `authorization.roles`.
+	Roles []string `yaml:"roles"`
+	// Patterns of repositories, such as `team-a/**`; `**` is all.
+	Repositories []string `yaml:"repositories"`
+}
+
+// ImmutableTags is an element of authorization.immutabletags.
+type ImmutableTags struct {
+	// A pattern of repositories, such as `team-a/**`.
+	Repositories string `yaml:"repositories" default:"**"`
+	// Patterns of tags, in which `*` stands for any characters.
+	Tags []string `yaml:"tags"`
+}
+
+// Naming is the section authorization.naming.
+type Naming struct {
+	// The most components of a name; 0 means any number.
+	MaxDepth int `yaml:"maxdepth" default:"0"`
+	// Asks for names of exactly the form project/name.
+	ProjectName bool `yaml:"projectname" default:"false"`
+}
 
 // HTTP is the section http.
 type HTTP struct {

@@ -205,7 +205,11 @@ func TestRefusals(t *testing.T) {
 
 		{"version: 0.1\nstorage: {s3: {bucket: b}}", "c.yml:2: storage.s3: not implemented in this version: S3 storage"},
 		{"version: 0.1\nstorage: gcs", "c.yml:2: storage.gcs: not implemented in this version: Google Cloud Storage"},
-		{minimal + "auth: htpasswd", "c.yml:3: auth.htpasswd: not implemented in this version: without it everybody could do everything"},
+		{minimal + "auth: htpasswd", "c.yml:3: auth.htpasswd.path: must be the path of a file of users; `berth user add` makes one"},
+		{minimal + "auth:\n  none:\n  htpasswd: {path: x}", "c.yml:4: auth.none: lets everybody do everything, so that nothing may stand beside it; keep one"},
+		{minimal + "auth: none\nauthorization:\n  bindings: [{subjects: [anonymous]}]",
+			"c.yml:5: authorization.bindings: would bind nobody: without auth.htpasswd or auth.anonymous everybody may do everything"},
+		{minimal + "authorization: {naming: {maxdepht: 2}}", "c.yml:3: authorization.naming.maxdepht: unknown key; the nearest is authorization.naming.maxdepth"},
 		{minimal + "auth:\n  none:\n  token: {realm: x}", "c.yml:5: auth.token: not implemented in this version: without it everybody could do everything|" +
 			"c.yml:5: auth: has both none (c.yml:4) and token; keep one"},
 		{minimal + "http: {tls: {certificate: a.pem}}", "c.yml:3: http.tls: not implemented in this version: without it passwords and content would travel in the clear"},

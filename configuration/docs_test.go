@@ -173,9 +173,9 @@ func TestExample(t *testing.T) {
 	if c.Storage.Driver() != "filesystem" || !c.Storage.Delete.Enabled || c.HTTP.Addr != "127.0.0.1:5000" {
 		t.Errorf("the example is %+v", c)
 	}
-	// With all that is commented out, nothing is wrong but that there are several drivers.
+	// With all that is commented out, nothing is wrong but what excludes each other.
 	_, _, err := Parse("all", []byte(strings.ReplaceAll(made, "#-", "")), nil)
-	if got := lines(err); len(got) != 1 || !strings.Contains(got[0], "storage: has both filesystem") {
+	if got := lines(err); len(got) != 2 || !strings.Contains(got[0], "storage: has both filesystem") || !strings.Contains(got[1], "auth.none: lets") {
 		t.Errorf("with what is commented out: %q", got)
 	}
 	keys(reflect.TypeFor[Config](), "", func(path string, f field) {
@@ -205,7 +205,7 @@ func example(docs map[string]string) string {
 		switch {
 		case off != "" && strings.HasPrefix(path, off+"."):
 			mark = "#-"
-		case f.choice == "optional", f.choice == "required" && chosen[parent]:
+		case f.choice == "optional", f.choice == "" && f.typ.Kind() == reflect.Pointer, f.choice == "required" && chosen[parent]:
 			mark, off = "#-", path
 		}
 		chosen[parent] = chosen[parent] || f.choice != ""

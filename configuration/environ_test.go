@@ -97,6 +97,10 @@ func TestVariables(t *testing.T) {
 			return c.Storage.Filesystem == nil && c.Storage.InMemory != nil && !c.Storage.Delete.Enabled
 		}},
 		{"auth: none", []string{"REGISTRY_AUTH=none"}, func(c *Config) bool { return c.Auth.None != nil }},
+		{"auth: htpasswd as distribution's examples have it", []string{"REGISTRY_AUTH=htpasswd", "REGISTRY_AUTH_HTPASSWD_REALM=r",
+			"REGISTRY_AUTH_HTPASSWD_PATH=/p"}, func(c *Config) bool { return c.Auth.None == nil && *c.Auth.HTPasswd == HTPasswd{"r", "/p"} }},
+		{"auth: several", []string{"REGISTRY_AUTH_HTPASSWD_PATH=/p", "REGISTRY_AUTH_ANONYMOUS_0=pull"},
+			func(c *Config) bool { return c.Auth.HTPasswd.Path == "/p" && c.Auth.Anonymous[0] == "pull" }},
 		{"auth: none as a section", []string{"REGISTRY_AUTH_NONE={}"}, func(c *Config) bool { return c.Auth.None != nil }},
 		{"the old name of the level", []string{"REGISTRY_LOGLEVEL=warn"}, func(c *Config) bool { return c.Log.Level == "warn" }},
 		{"the old and the new name", []string{"REGISTRY_LOGLEVEL=warn", "REGISTRY_LOG_LEVEL=error"},
@@ -167,9 +171,9 @@ func TestRefusedVariables(t *testing.T) {
 		{[]string{"REGISTRY_STORAGE_EMPTYDIR_SIZELIMIT=1", "REGISTRY_STORAGE_FILESYSTEM_SHARED=true"}, `REGISTRY_STORAGE_FILESYSTEM_SHARED: ` +
 			`is for filesystem, but REGISTRY_STORAGE_EMPTYDIR_SIZELIMIT is for emptydir; choose one by REGISTRY_STORAGE`},
 		{[]string{"REGISTRY_AUTH="}, "REGISTRY_AUTH: is empty, which would remove the section; unset it, or name one of " +
-			"none, htpasswd, token, openshift, silly"},
+			"none, token, openshift, silly"},
 		{[]string{"REGISTRY_AUTH=htpasswd", "REGISTRY_AUTH_HTPASSWD_REALM=x"},
-			`REGISTRY_AUTH: auth.htpasswd: not implemented in this version: without it everybody could do everything`},
+			"REGISTRY_AUTH: auth.htpasswd.path: must be the path of a file of users; `berth user add` makes one"},
 		{[]string{"REGISTRY_HTTP_TLS_KEY=x"}, `REGISTRY_HTTP_TLS_KEY: http.tls: not implemented in this version: without it passwords and content would travel in the clear`},
 		{[]string{"REGISTRY_NOTIFICATIONS_ENDPOINTS_0_URL=http://x"},
 			`REGISTRY_NOTIFICATIONS_ENDPOINTS_0_URL: notifications.endpoints: not implemented in this version: its endpoints would wait for events in vain`},

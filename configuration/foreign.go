@@ -50,7 +50,6 @@ var foreignKeys = []foreignKey{
 	{path: "storage.redirect", verdict: accepted, why: "no driver of this version redirects"},
 	{path: "storage.tag", verdict: ignored, why: "no request searches all tags"},
 
-	{path: "auth.htpasswd", verdict: refused, choice: true, why: notYet + openToAll},
 	{path: "auth.token", verdict: refused, choice: true, why: notYet + openToAll},
 	{path: "auth.openshift", verdict: refused, choice: true, why: notYet + openToAll},
 	{path: "auth.silly", verdict: refused, choice: true, why: "it lets everybody in; write auth: none if that is meant"},

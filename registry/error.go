@@ -30,6 +30,7 @@ const (
 	ManifestTooLarge
 	ManifestBlobUnknown // a manifest that names what its repository lacks
 	PreconditionFailed
+	Denied // a change of a tag that is to stay as it is
 	Unsupported
 	Unavailable // the store cannot do it now
 	NoSpace

@@ -100,12 +100,16 @@ type ManifestPush struct {
 	// IfMatch, when it is not empty, asks that each tag be at one of these digests; IfAbsent, that it not exist.
 	IfMatch  []Digest
 	IfAbsent bool
+	// KeepTags refuses to move tags that exist.
+	KeepTags bool
 
-	id string // made by PutManifest
+	id     string // made by PutManifest
+	digest Digest // as well
 }
 
 // PutManifest stores a manifest and sets its tags. It is refused with [ManifestInvalid], [ManifestTooLarge],
-// [DigestInvalid], [ManifestBlobUnknown] with the digests that p lacks, or [PreconditionFailed].
+// [DigestInvalid], [ManifestBlobUnknown] with the digests that p lacks, [PreconditionFailed], or [Denied] for a tag that is
+// to stay as it is.
 func (p Repository) PutManifest(ctx context.Context, push ManifestPush) (*Manifest, error) {
 	if int64(len(push.Body)) > p.maxManifest {
 		return nil, newError(ManifestTooLarge, "the manifest has more than the %d bytes allowed", p.maxManifest)
@@ -118,7 +122,7 @@ func (p Repository) PutManifest(ctx context.Context, push ManifestPush) (*Manife
 	if push.Reference.IsTag() {
 		tags = append([]Tag{push.Reference.Tag}, tags...)
 	}
-	push.id = randomHex(8)
+	push.id, push.digest = randomHex(8), m.Digest
 	for _, t := range tags { // early, so that a push that has lost writes nothing
 		if _, err := p.checkTag(ctx, t, push); err != nil {
 			return nil, err
@@ -249,7 +253,7 @@ func (p Repository) storeManifest(ctx context.Context, m *Manifest, doc *documen
 		if _, err := p.putAll(ctx, objects...); err != nil {
 			return storeError("store a manifest", err)
 		}
-		if err := p.findManifest(ctx, m.Digest); !isAbsent(err) {
+		if err := p.confirm(ctx, m.Digest, tags); !isAbsent(err) {
 			return storeError("store a manifest", err)
 		}
 		if err := pause(ctx, attempt); err != nil {
@@ -276,8 +280,11 @@ func (p Repository) writeReferrer(ctx context.Context, m *Manifest, doc *documen
 }
 
 // DeleteManifest removes a manifest and the tags that name it. [ManifestUnknown] when there is none; what an earlier
-// deletion that was cut short left behind is removed all the same.
+// deletion that was cut short left behind is removed all the same. [Denied] when an immutable tag names it.
 func (p Repository) DeleteManifest(ctx context.Context, d Digest) error {
+	if err := p.checkTagsOf(ctx, d); err != nil {
+		return err
+	}
 	m, err := p.readManifest(ctx, p.store, d)
 	absent := isAbsent(err)
 	switch {
@@ -292,8 +299,8 @@ func (p Repository) DeleteManifest(ctx context.Context, d Digest) error {
 		}
 	}
 	if !absent {
-		if err := p.store.Delete(ctx, p.manifestKey(d), storage.Cond{}); err != nil {
-			return storeError("delete a manifest", err)
+		if err := p.removeManifest(ctx, d); err != nil {
+			return err
 		}
 	}
 	if err := p.dropTags(ctx, d); err != nil {

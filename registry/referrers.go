@@ -15,7 +15,7 @@ import (
 // sealed: nothing is added to it any more, and a next page may exist.
 
 // sealAt is the size of a page, in bytes, from which on it is sealed.
-const sealAt = 512 << 10
+const sealAt = 192 << 10
 
 // A referrersRecord is the header of a page; its payload is a JSON array of referrers.
 type referrersRecord struct {
@@ -158,9 +158,10 @@ func (p Repository) Referrers(ctx context.Context, subject Digest, artifactType,
 	if err != nil {
 		return nil, false, storeError("read the referrers of "+subject.s, err)
 	}
-	var listed []Descriptor
+	listed := make([]Descriptor, 0, len(all))
 	size := 0
-	for i, e := range all {
+	for i := range all {
+		e := &all[i]
 		d := &e.Descriptor
 		if d.Digest <= after || artifactType != "" && d.ArtifactType != artifactType ||
 			i > 0 && all[i-1].Descriptor.Digest == d.Digest { // it moved from page to page while they were read

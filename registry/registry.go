@@ -31,6 +31,8 @@ type Options struct {
 	MaxManifest int64
 	// Manifests says which manifests are accepted.
 	Manifests Policy
+	// Immutable says of a tag that, once there, nobody moves or deletes it. Nil: none is.
+	Immutable func(Name, Tag) bool
 	// Secret is the key of the proof that upload ids carry. Nil: one kept in the store, made when there is none.
 	Secret []byte
 	// Now is the clock. Nil: time.Now.
@@ -46,6 +48,7 @@ type Registry struct {
 	readOnly    func() bool
 	maxManifest int64
 	policy      Policy
+	immutable   func(Name, Tag) bool
 	secret      []byte
 	now         func() time.Time
 	verified    *recentSet // data objects that were read whole and matched since the start
@@ -58,7 +61,7 @@ func Open(ctx context.Context, store storage.Driver, o *Options) (*Registry, err
 	}
 	r := &Registry{
 		store: store, reads: o.Reads, grace: o.Grace, uploadAge: o.UploadAge, readOnly: o.ReadOnly,
-		maxManifest: o.MaxManifest, policy: o.Manifests, secret: o.Secret, now: o.Now,
+		maxManifest: o.MaxManifest, policy: o.Manifests, immutable: o.Immutable, secret: o.Secret, now: o.Now,
 		verified: newRecentSet(1 << 14),
 	}
 	if r.reads == nil {
@@ -152,13 +155,13 @@ func (p Repository) Name() Name { return p.name }
 // A catalogRecord says that a repository exists.
 type catalogRecord struct{ nonce }
 
-// exists reports whether a manifest was ever pushed to p.
-func (p Repository) exists(ctx context.Context) (bool, error) {
+// Exists reports whether a manifest was ever pushed to p.
+func (p Repository) Exists(ctx context.Context) (bool, error) {
 	_, err := p.reads.Stat(ctx, catalogKey(p.name.s))
 	if isAbsent(err) {
 		return false, nil
 	}
-	return err == nil, err
+	return err == nil, storeError("look up the repository "+p.name.s, err)
 }
 
 // enroll makes sure that p is in the catalog, and stays there.
@@ -176,9 +179,9 @@ func (p Repository) enroll(ctx context.Context) error {
 
 // unknown is the error of something that p lacks: of the given code, or of [NameUnknown] when there is no such repository.
 func (p Repository) unknown(ctx context.Context, code Code, format string, args ...any) error {
-	exists, err := p.exists(ctx)
+	exists, err := p.Exists(ctx)
 	if err != nil {
-		return storeError("look up the repository "+p.name.s, err)
+		return err
 	}
 	if !exists {
 		return newError(NameUnknown, "there is no repository %s", p.name)

@@ -47,8 +47,8 @@ type tagBefore struct {
 	superseded bool
 }
 
-// checkTag reads a tag. [PreconditionFailed] when the push asks for another state; a tag whose manifest is gone counts as
-// absent.
+// checkTag reads a tag. [PreconditionFailed] when the push asks for another state, [Denied] when it may not move the tag; a
+// tag whose manifest is gone counts as absent.
 func (p Repository) checkTag(ctx context.Context, t Tag, push ManifestPush) (tagBefore, error) {
 	var rec tagRecord
 	payload, info, err := read(ctx, p.store, p.tagKey(t), &rec)
@@ -69,7 +69,10 @@ func (p Repository) checkTag(ctx context.Context, t Tag, push ManifestPush) (tag
 		before.superseded = i > 0
 		return before, nil // the condition held when it was set
 	}
-	return before, p.checkCondition(ctx, t, Digest{rec.Digest}, push)
+	if err := p.checkCondition(ctx, t, Digest{rec.Digest}, push); err != nil {
+		return before, err
+	}
+	return before, p.checkMove(ctx, t, Digest{rec.Digest}, push)
 }
 
 // checkCondition checks what a push asks of a tag that is at a digest.
@@ -126,7 +129,7 @@ func (p Repository) encodeTag(m *Manifest, push ManifestPush, history []tagState
 	return encodeRecord(&tagRecord{tagState: tagState{push.id, m.Digest.s, m.MediaType, int64(len(m.Body)), push.By, now}}, past)
 }
 
-// DeleteTag removes a tag; the manifest stays. [ManifestUnknown] when there is no such tag.
+// DeleteTag removes a tag; the manifest stays. [ManifestUnknown] when there is no such tag, [Denied] when it is immutable.
 func (p Repository) DeleteTag(ctx context.Context, t Tag) error {
 	seen := false // it was there once: whoever removed it, it is removed
 	for attempt := 0; ; attempt++ {
@@ -135,6 +138,9 @@ func (p Repository) DeleteTag(ctx context.Context, t Tag) error {
 			gone := p.findManifest(ctx, Digest{rec.Digest})
 			if gone != nil && !isAbsent(gone) {
 				return storeError("delete a tag", gone)
+			}
+			if gone == nil && p.keeps(t) {
+				return p.refuse(t)
 			}
 			seen = seen || gone == nil
 			err = p.store.Delete(ctx, p.tagKey(t), storage.Match(info.Rev))

@@ -124,19 +124,10 @@ func (a *API) listReferrers(c *call) error {
 	if code := registry.CodeOf(err); err != nil && code != registry.NameUnknown && code != registry.ManifestUnknown {
 		return err
 	}
-	const index = "application/vnd.oci.image.index.v1+json"
-	body := []byte(`{"schemaVersion":2,"mediaType":"` + index + `","manifests":[`)
-	for i, d := range page {
-		if i > 0 {
-			body = append(body, ',')
-		}
-		one, err := d.MarshalJSON()
-		if err != nil {
-			return err
-		}
-		body = append(body, one...)
+	body, err := indexOf(page)
+	if err != nil {
+		return err
 	}
-	body = append(body, "]}"...)
 	next := url.Values{}
 	if c.artifactType != "" {
 		c.w.Header().Set("OCI-Filters-Applied", "artifactType")
@@ -146,7 +137,32 @@ func (a *API) listReferrers(c *call) error {
 		next.Set("last", page[len(page)-1].Digest)
 		a.linkNext(c, next)
 	}
-	return writeBody(c.w, http.StatusOK, index, body)
+	return writeBody(c.w, http.StatusOK, indexType, body)
+}
+
+const indexType = "application/vnd.oci.image.index.v1+json"
+
+// indexOf is an index of descriptors: their JSON, as it is kept, joined.
+func indexOf(page []registry.Descriptor) ([]byte, error) {
+	parts := make([][]byte, len(page))
+	size := 0
+	for i, d := range page {
+		part, err := d.MarshalJSON()
+		if err != nil {
+			return nil, err
+		}
+		parts[i] = part
+		size += len(part) + 1
+	}
+	const head, tail = `{"schemaVersion":2,"mediaType":"` + indexType + `","manifests":[`, "]}"
+	body := append(make([]byte, 0, len(head)+size+len(tail)), head...)
+	for i, part := range parts {
+		if i > 0 {
+			body = append(body, ',')
+		}
+		body = append(body, part...)
+	}
+	return append(body, tail...), nil
 }
 
 // linkNext tells where the next page is (RFC 8288).

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"sync"
 	"time"
+	"unicode"
 	"unicode/utf8"
 )
 
@@ -162,6 +163,9 @@ func appendEscaped(b []byte, s string) []byte {
 		c := s[i]
 		if c >= utf8.RuneSelf {
 			r, size := utf8.DecodeRuneInString(s[i:])
+			if !unicode.IsPrint(r) { // U+2028, U+0085: line ends to some readers
+				r = utf8.RuneError
+			}
 			b = utf8.AppendRune(b, r)
 			i += size
 			continue

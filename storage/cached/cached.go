@@ -37,7 +37,7 @@ type Driver struct {
 }
 
 const (
-	shards = 64
+	shards = 16
 	// overhead is what an entry takes besides its key and body, in bytes, about.
 	overhead = 256
 )
