@@ -186,7 +186,7 @@ func (r *Registry) discard(ctx context.Context, segments ...segment) {
 }
 
 // smallBlob is the size, in bytes, up to which a blob pushed in one go is checked in memory before anything is written.
-const smallBlob = 64 << 10
+const smallBlob = 256 << 10
 
 // pushSmall stores a blob whose bytes are at hand: all of it in one batch.
 func (p Repository) pushSmall(ctx context.Context, d Digest, body []byte) (*Blob, error) {

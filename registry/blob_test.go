@@ -15,7 +15,7 @@ import (
 )
 
 // sizes lie around those at which blobs are treated differently.
-var sizes = []int{0, 1, 64<<10 - 1, 64 << 10, 64<<10 + 1, 256 << 10, 1 << 20, 1<<20 + 7}
+var sizes = []int{0, 1, 64<<10 - 1, 64 << 10, 64<<10 + 1, 256<<10 - 1, 256 << 10, 256<<10 + 1, 1 << 20, 1<<20 + 7}
 
 // pattern returns n bytes of which no two parts are alike, made from a seed.
 func pattern(seed string, n int) string {
@@ -100,7 +100,7 @@ func TestBlobsAreShared(t *testing.T) {
 
 // TestPushHeals pushes blobs whose data objects were lost or cut short.
 func TestPushHeals(t *testing.T) {
-	for _, size := range []int{5, 100_000} {
+	for _, size := range []int{5, 400_000} {
 		f := newFixture(t, nil, nil)
 		p := f.repository("team/app")
 		content := pattern("", size)

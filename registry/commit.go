@@ -38,21 +38,23 @@ func (u *Upload) Commit(ctx context.Context, d Digest, c Chunk) (*Blob, error) {
 // readSmall reads a body to its end if it is small, and otherwise the beginning of it.
 func readSmall(c Chunk) (content []byte, complete bool, err error) {
 	body := newIngest(c.Body, c.length(), nil)
-	size := c.length()
-	if size < 0 {
-		size = smallBlob
+	limit := c.length()
+	if limit < 0 {
+		limit = smallBlob
 	}
-	content = make([]byte, size+1) // one more, to see the end
-	n, err := io.ReadFull(body, content)
+	const first = 16 << 10 // what is announced is not worth more memory than this
+	var buffer bytes.Buffer
+	buffer.Grow(int(min(limit, first)) + bytes.MinRead)
+	n, err := buffer.ReadFrom(io.LimitReader(body, limit+1)) // one more, to see the end
 	switch {
-	case err == nil:
-		return content, false, nil
-	case err != io.EOF && err != io.ErrUnexpectedEOF, body.broken != nil:
+	case err != nil:
 		return nil, false, bodyError(body, err)
-	case c.length() >= 0 && int64(n) != c.length():
+	case n > limit:
+		return buffer.Bytes(), false, nil
+	case c.length() >= 0 && n != c.length():
 		return nil, false, newError(SizeInvalid, "the body was announced with %d bytes and has %d", c.length(), n)
 	}
-	return content[:n], true, nil
+	return buffer.Bytes(), true, nil
 }
 
 // commit streams the last chunk, compares the digest, and closes the upload.

@@ -44,7 +44,7 @@ func await(t *testing.T, what string, holds func() bool) {
 	}
 }
 
-const heldContent = 200_000
+const heldContent = 900_000
 
 // held returns a body long enough for its request to hold a record, which waits in its middle until the condition holds.
 func (f *fixture) held(content, what string, holds func() bool) io.Reader {
@@ -313,7 +313,7 @@ func TestClientGoesAway(t *testing.T) {
 	d := registry.SHA256.FromBytes([]byte(content))
 	leaving := func() (context.Context, io.Reader) {
 		ctx, cancel := context.WithCancel(t.Context())
-		return ctx, &slowBody{parts: []string{content[:100_000], content[100_000:]}, wait: func(part int) {
+		return ctx, &slowBody{parts: []string{content[:heldContent/2], content[heldContent/2:]}, wait: func(part int) {
 			if part == 1 {
 				cancel()
 			}

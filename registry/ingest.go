@@ -25,6 +25,9 @@ type ingest struct {
 	done   chan struct{}
 }
 
+// inline is how many bytes of a body are hashed as they are read.
+const inline = 64 << 10
+
 // A block is a piece of a body on its way to the hash.
 type block struct {
 	buf [256 << 10]byte
@@ -60,7 +63,7 @@ func (g *ingest) Read(p []byte) (int, error) {
 
 func (g *ingest) feed(p []byte) {
 	if g.blocks == nil {
-		if g.n <= smallBlob {
+		if g.n <= inline {
 			g.hash.Write(p)
 			return
 		}

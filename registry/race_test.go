@@ -49,7 +49,7 @@ func losing(d storage.Driver, keys string) storage.Driver {
 // TestOneBlobPushedAtOnce pushes one blob by 32 clients into several repositories.
 func TestOneBlobPushedAtOnce(t *testing.T) {
 	for name, open := range replicas {
-		for _, size := range []int{1000, 100_000} {
+		for _, size := range []int{1000, 400_000} {
 			fixtures, content := open(t), pattern(name, size)
 			d := digestOf([]byte(content))
 			model := newModel()

@@ -154,7 +154,10 @@ func (p Repository) removeReferrer(ctx context.Context, subject, d Digest) error
 // ("" for the first), of one artifact type ("" for all), as many as fit in about maxBytes of JSON and at least one, and
 // whether there are more. A subject that nothing refers to, or that is unknown, has none.
 func (p Repository) Referrers(ctx context.Context, subject Digest, artifactType, after string, maxBytes int) ([]Descriptor, bool, error) {
-	all, err := p.allReferrers(ctx, subject)
+	wants := func(d *Descriptor) bool {
+		return d.Digest > after && (artifactType == "" || d.ArtifactType == artifactType)
+	}
+	all, err := p.firstReferrers(ctx, subject, wants, maxBytes)
 	if err != nil {
 		return nil, false, storeError("read the referrers of "+subject.s, err)
 	}
@@ -163,8 +166,7 @@ func (p Repository) Referrers(ctx context.Context, subject Digest, artifactType,
 	for i := range all {
 		e := &all[i]
 		d := &e.Descriptor
-		if d.Digest <= after || artifactType != "" && d.ArtifactType != artifactType ||
-			i > 0 && all[i-1].Descriptor.Digest == d.Digest { // it moved from page to page while they were read
+		if !wants(d) || i > 0 && all[i-1].Descriptor.Digest == d.Digest { // it moved from page to page while they were read
 			continue
 		}
 		if e.Deleting {
@@ -182,8 +184,9 @@ func (p Repository) Referrers(ctx context.Context, subject Digest, artifactType,
 	return listed, false, nil
 }
 
-// allReferrers returns what all pages of a subject list, in the order of digests. The result may be shared.
-func (p Repository) allReferrers(ctx context.Context, subject Digest) ([]referrer, error) {
+// firstReferrers returns what the pages of a subject list, in the order of digests: at least the first that are wanted,
+// until those that are not in doubt have more than maxBytes. The result may be shared.
+func (p Repository) firstReferrers(ctx context.Context, subject Digest, wants func(*Descriptor) bool, maxBytes int) ([]referrer, error) {
 	var all []referrer
 	for page := 0; ; page++ {
 		sealed, list, err := p.referrersPage(ctx, p.referrersKey(subject, page))
@@ -197,11 +200,29 @@ func (p Repository) allReferrers(ctx context.Context, subject Digest) ([]referre
 		default:
 			all = append(slices.Clip(all), list...)
 			slices.SortStableFunc(all, byDigest)
+			all = cutReferrers(all, wants, maxBytes)
 		}
 		if !sealed {
 			return all, nil
 		}
 	}
+}
+
+// cutReferrers lets go of what would be listed on a later page anyhow, so that the large annotations of many referrers are
+// not in memory together. It ends all with the entry, other than the first, that goes beyond maxBytes.
+func cutReferrers(all []referrer, wants func(*Descriptor) bool, maxBytes int) []referrer {
+	listed, size := 0, 0
+	for i := range all {
+		d := &all[i].Descriptor
+		if all[i].Deleting || !wants(d) || i > 0 && all[i-1].Descriptor.Digest == d.Digest {
+			continue
+		}
+		listed++
+		if size += len(d.json) + 1; size > maxBytes && listed > 1 {
+			return slices.Clone(all[:i+1])
+		}
+	}
+	return all
 }
 
 func byDigest(a, b referrer) int { return cmp.Compare(a.Descriptor.Digest, b.Descriptor.Digest) }

@@ -55,7 +55,9 @@ func read(args []string, env environment) (file string, c *configuration.Config,
 	if file, err = configuration.Path(file, env.environ, configuration.DefaultPaths()); err != nil {
 		return "", nil, nil, err
 	}
-	c, warnings, err = configuration.Load(file, env.environ)
+	if c, warnings, err = configuration.Load(file, env.environ); err == nil {
+		_, err = newRules(c)
+	}
 	return file, c, warnings, err
 }
 

@@ -23,12 +23,13 @@ const (
 )
 
 func main() {
-	os.Exit(run(context.Background(), os.Args[1:], environment{os.Environ(), os.Stdout, os.Stderr}))
+	os.Exit(run(context.Background(), os.Args[1:], environment{os.Environ(), os.Stdin, os.Stdout, os.Stderr}))
 }
 
 // An environment is what a process is given.
 type environment struct {
 	environ        []string
+	stdin          io.Reader
 	stdout, stderr io.Writer
 }
 
@@ -79,7 +80,7 @@ func newRoot(env environment) *cobra.Command {
 	root.SetVersionTemplate("{{.Version}}\n")
 	root.Flags().BoolP("version", "v", false, "print the version")
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
-	root.AddCommand(newServe(env), newConfig(env), newVersion(env))
+	root.AddCommand(newServe(env), newConfig(env), newUser(env), newAuth(env), newVersion(env))
 	return root
 }
 

@@ -31,6 +31,7 @@ func TestCommands(t *testing.T) {
 	for _, test := range []struct {
 		args           []string
 		environ        []string
+		stdin          string
 		code           int
 		stdout, stderr string // regular expressions
 	}{
@@ -56,7 +57,7 @@ func TestCommands(t *testing.T) {
 		{args: []string{"config", "chek", "x"}, code: 2, stderr: "^berth: unknown command"},
 	} {
 		var stdout, stderr bytes.Buffer
-		code := run(t.Context(), test.args, environment{test.environ, &stdout, &stderr})
+		code := run(t.Context(), test.args, environment{test.environ, strings.NewReader(test.stdin), &stdout, &stderr})
 		if code != test.code {
 			t.Errorf("berth %q exits with %d, want %d: %s", test.args, code, test.code, &stderr)
 		}
@@ -100,7 +101,7 @@ func TestServe(t *testing.T) {
 		stderr := &logged{pattern: regexp.MustCompile(`msg=listening address="([^"]+)"`), found: found}
 		var stdout bytes.Buffer
 		code := make(chan int, 1)
-		go func() { code <- run(context.Background(), args, environment{nil, &stdout, stderr}) }()
+		go func() { code <- run(context.Background(), args, environment{nil, nil, &stdout, stderr}) }()
 		var url string
 		select {
 		case addr := <-found:

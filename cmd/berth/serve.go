@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"os"
 	"os/signal"
@@ -13,7 +14,6 @@ import (
 	"github.com/sirupsen/logrus"
 	"github.com/spf13/cobra"
 
-	"berth/auth"
 	"berth/configuration"
 	"berth/registry"
 	"berth/registry/api"
@@ -31,7 +31,8 @@ func newServe(env environment) *cobra.Command {
 		Use: "serve [FILE]", Short: "Serve the registry",
 		Long: "serve runs the registry that a file and the REGISTRY_* variables configure. Without FILE it takes the one named by\n" +
 			"REGISTRY_CONFIGURATION_PATH, or the first there is of the usual places. SIGTERM and SIGINT let running requests\n" +
-			"finish (http.draintimeout); a second one does not wait.",
+			"finish (http.draintimeout); a second one does not wait. SIGHUP reads the configuration again and puts in force what\n" +
+			"can change meanwhile: auth.anonymous, authorization, read-only mode and log.level.",
 		Example: "  berth serve config.yml\n  REGISTRY_STORAGE=inmemory berth serve config.yml",
 		Args:    usage(cobra.MaximumNArgs(1)),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -46,7 +47,7 @@ func newServe(env environment) *cobra.Command {
 
 // serve runs the registry until it is told to stop.
 func serve(ctx context.Context, file string, env environment) error {
-	_, c, warnings, err := read([]string{file}, env)
+	file, c, warnings, err := read([]string{file}, env)
 	if err != nil {
 		printWarnings(env.stderr, warnings)
 		return err
@@ -60,18 +61,26 @@ func serve(ctx context.Context, file string, env environment) error {
 	for _, w := range warnings {
 		log.Warn(w.String())
 	}
+	hangups := make(chan os.Signal, 1)
+	signal.Notify(hangups, syscall.SIGHUP)
+	defer signal.Stop(hangups)
 	signals := make(chan os.Signal, 2)
 	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
 	defer signal.Stop(signals)
 	starting, started := signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM)
 	defer started()
-	listeners, err := server.Listen(c.HTTP.Net, c.HTTP.Addr, c.Auth.None != nil)
+	listeners, err := server.Listen(c.HTTP.Net, c.HTTP.Addr, c.Auth.Configured())
 	if err != nil {
 		return err
 	}
 	defer closeAll(listeners)
 	log.WithFields(logrus.Fields{"version": version, "storage": c.Storage.Driver(), "auth": describeAuth(c)}).Info("starting")
-	err = withServer(starting, c, env, log, func(s *server.Server) error {
+	who, err := newAccess(c, log)
+	if err != nil {
+		return err
+	}
+	p := process{config: c, access: who, log: log, reload: who.reloader(file, env, log, hangups)}
+	err = p.withServer(starting, env.stdout, func(s *server.Server) error {
 		started()
 		return s.Run(ctx, listeners, signals)
 	})
@@ -81,19 +90,27 @@ func serve(ctx context.Context, file string, env environment) error {
 	return err
 }
 
+// A process is what the parts of a server are made from.
+type process struct {
+	config *configuration.Config
+	access *access
+	log    *logrus.Logger
+	reload func(context.Context)
+}
+
 // withServer opens all that a server needs, lets run use it, and closes what was opened.
-func withServer(ctx context.Context, c *configuration.Config, env environment, log *logrus.Logger, run func(*server.Server) error) (err error) {
-	store, closeStore, _, err := open.Driver(ctx, c.Storage)
+func (p process) withServer(ctx context.Context, accessLog io.Writer, run func(*server.Server) error) (err error) {
+	store, closeStore, _, err := open.Driver(ctx, p.config.Storage)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, closeStore()) }()
-	var access *observe.AccessLog
-	if !c.Log.AccessLog.Disabled {
-		access = observe.NewAccessLog(env.stdout, c.Log.Formatter != "text")
-		defer func() { err = errors.Join(err, access.Close()) }()
+	var lines *observe.AccessLog
+	if !p.config.Log.AccessLog.Disabled {
+		lines = observe.NewAccessLog(accessLog, p.config.Log.Formatter != "text")
+		defer func() { err = errors.Join(err, lines.Close()) }()
 	}
-	s, err := newServer(ctx, c, store, log, access)
+	s, err := p.newServer(ctx, store, lines)
 	if err != nil {
 		return err
 	}
@@ -101,35 +118,36 @@ func withServer(ctx context.Context, c *configuration.Config, env environment, l
 }
 
 // newServer wires the parts together.
-func newServer(ctx context.Context, c *configuration.Config, store storage.Driver, log *logrus.Logger, access *observe.AccessLog) (*server.Server, error) {
-	readOnly := func() bool { return c.Storage.Maintenance.ReadOnly.Enabled }
-	policy, err := newPolicy(c.Validation)
+func (p process) newServer(ctx context.Context, store storage.Driver, lines *observe.AccessLog) (*server.Server, error) {
+	c := p.config
+	manifests, err := newPolicy(c.Validation)
 	if err != nil {
 		return nil, err
 	}
 	reg, err := registry.Open(ctx, store, &registry.Options{
-		Grace: c.GC.Grace, UploadAge: c.Storage.Maintenance.UploadPurging.Age, ReadOnly: readOnly,
-		MaxManifest: int64(c.Validation.Manifests.MaxSize), Manifests: policy, Secret: []byte(c.HTTP.Secret.Reveal()),
+		Grace: c.GC.Grace, UploadAge: c.Storage.Maintenance.UploadPurging.Age, ReadOnly: p.access.readOnly,
+		MaxManifest: int64(c.Validation.Manifests.MaxSize), Manifests: manifests, Immutable: p.access.immutable,
+		Secret: []byte(c.HTTP.Secret.Reveal()),
 	})
 	if err != nil {
 		return nil, err
 	}
-	handler, err := api.New(reg, auth.Anonymous{}, auth.ReadOnly{On: readOnly, Next: auth.AllowAll{}}, &api.Options{
+	handler, err := api.New(reg, p.access.authenticator(), p.access.authorizer(), p.access.options(api.Options{
 		Host: c.HTTP.Host, Prefix: c.HTTP.Prefix, RelativeURLs: c.HTTP.RelativeURLs, Headers: c.HTTP.Headers,
 		DeleteEnabled: c.Storage.Delete.Enabled, MaxManifest: int64(c.Validation.Manifests.MaxSize),
-		MaxTags: c.Tags.MaxTags, MaxCatalog: c.Catalog.MaxEntries, ChunkMinLength: chunkMinLength, Log: log,
-	})
+		MaxTags: c.Tags.MaxTags, MaxCatalog: c.Catalog.MaxEntries, ChunkMinLength: chunkMinLength, Log: p.log,
+	}))
 	if err != nil {
 		return nil, err
 	}
 	o := server.Options{
 		Prefix: c.HTTP.Prefix, ReadHeaderTimeout: c.HTTP.ReadHeaderTimeout, IdleTimeout: c.HTTP.IdleTimeout,
 		ProgressTimeout: c.HTTP.ProgressTimeout, DrainTimeout: c.HTTP.DrainTimeout, MaxHeaderBytes: int(c.HTTP.MaxHeaderBytes),
-		Check: server.StorageCheck(store), AccessLog: access, Log: log,
+		Check: server.StorageCheck(store), AccessLog: lines, Log: p.log, Background: []func(context.Context){p.reload},
 	}
 	if purging := c.Storage.Maintenance.UploadPurging; purging.Enabled {
 		o.Background = append(o.Background,
-			server.UploadPurger(reg, purging.Age, purging.Interval, purging.DryRun, readOnly, log))
+			server.UploadPurger(reg, purging.Age, purging.Interval, purging.DryRun, p.access.readOnly, p.log))
 	}
 	return server.New(handler, o), nil
 }
@@ -167,8 +185,13 @@ func compile(expressions []string) (compiled []*regexp.Regexp, err error) {
 }
 
 func describeAuth(c *configuration.Config) string {
-	if c.Auth.None != nil {
+	switch {
+	case c.Auth.None != nil:
 		return "none: everybody may do everything"
+	case c.Auth.HTPasswd != nil:
+		return "htpasswd"
+	case c.Auth.Configured():
+		return "anonymous only"
 	}
 	return "none is configured: only this machine is listened to"
 }

@@ -27,7 +27,7 @@ type byHeader struct{}
 
 func (byHeader) Authenticate(r *http.Request) (auth.Subject, error) {
 	if r.Header.Get("User") == "wrong" {
-		return auth.Subject{}, auth.ErrDenied
+		return auth.Subject{}, auth.ErrCredentials
 	}
 	return auth.Subject{Name: r.Header.Get("User")}, nil
 }
@@ -40,7 +40,7 @@ func TestAccess(t *testing.T) {
 	} {
 		may[line] = true
 	}
-	o := &Options{DeleteEnabled: true, Challenge: func(_ *http.Request, want []auth.Access) string {
+	o := &Options{DeleteEnabled: true, Challenge: func(_ *http.Request, want []auth.Access, _ error) string {
 		return fmt.Sprintf("Test access=%q", slices.Collect(func(yield func(string) bool) {
 			for _, a := range want {
 				yield(string(a.Action))
@@ -131,7 +131,7 @@ func TestCORS(t *testing.T) {
 			w := newWorldFor(t, byHeader{}, rights{}, &Options{Headers: test.headers})
 			asked := preflight
 			asked.answer = test.answer
-			w.run(asked, exchange{do: "GET /v2/", header: "Origin: https://ui.test", want: 401, answer: test.answer})
+			w.run(asked, exchange{do: "GET /v2/", header: "Origin: https://ui.test", want: 403, answer: test.answer})
 		})
 	}
 }

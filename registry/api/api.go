@@ -35,8 +35,13 @@ type Options struct {
 	MaxCatalog int
 	// ChunkMinLength is the smallest chunk that clients are asked to send, in bytes. 0: they are not asked.
 	ChunkMinLength int64
-	// Challenge makes the WWW-Authenticate header for a client that lacks the accesses. Nil: there is none.
-	Challenge func(r *http.Request, want []auth.Access) string
+	// Challenge makes the WWW-Authenticate header for a client that lacks the accesses. err says why: an error of the
+	// Authenticator or of the Authorizer, nil for a client that is merely told how to log in. Nil: nobody can log in.
+	Challenge func(r *http.Request, want []auth.Access, err error) string
+	// CheckName says why a repository that is to be created cannot have a name. Nil: it can have any.
+	CheckName func(repository string) error
+	// MayMoveTags reports whether one who pushes may also move the tags of a repository. Nil: always.
+	MayMoveTags func(s *auth.Subject, repository string) bool
 	// Admit is asked before a request is served; release ends it. An error, such as [Busy], turns it away.
 	Admit func(*http.Request) (release func(), err error)
 	// Log gets the requests that failed through no fault of the client. Nil: they are not logged.
@@ -119,6 +124,11 @@ func (a *API) serve(w *observe.Exchange, r *http.Request) error {
 	if row.deletes && !a.o.DeleteEnabled {
 		return a.notAllowed(q.kind, "deleting is disabled in this registry (storage.delete.enabled)")
 	}
+	if row.creates {
+		if err := a.checkName(c); err != nil {
+			return err
+		}
+	}
 	if a.o.Admit != nil {
 		release, err := a.o.Admit(r)
 		if err != nil {
@@ -135,7 +145,7 @@ func (a *API) authorize(c *call, want []auth.Access) (err error) {
 		if ctxErr := c.r.Context().Err(); ctxErr != nil {
 			return ctxErr
 		}
-		return a.unauthorized(c.r, want, err)
+		return a.explainUnknown(c, want, err)
 	}
 	c.w.Subject = c.subject.Name
 	if err := a.authorizer.Authorize(c.r.Context(), c.subject, want...); err != nil {
@@ -151,6 +161,22 @@ func (a *API) may(c *call, want auth.Access) (bool, error) {
 		return false, nil
 	}
 	return err == nil, err
+}
+
+// checkName refuses to create a repository of a name that is not allowed. One that is there stays in use.
+func (a *API) checkName(c *call) error {
+	if a.o.CheckName == nil {
+		return nil
+	}
+	reason := a.o.CheckName(c.name.String())
+	if reason == nil {
+		return nil
+	}
+	exists, err := a.repository(c).Exists(c.r.Context())
+	if err != nil || exists {
+		return err
+	}
+	return &registry.Error{Code: registry.NameInvalid, Message: reason.Error()}
 }
 
 func (a *API) notAllowed(k kind, message string) error {
@@ -170,8 +196,12 @@ func (a *API) options(w *observe.Exchange, r *http.Request, q *request) error {
 	return nil
 }
 
-// root answers /v2/, by which clients find out that this is a registry.
+// root answers /v2/, by which clients find out that this is a registry, and how to log in. Whoever is let in without that
+// is told all the same, as RFC 9110, section 11.6.1 allows: podman and skopeo log in by it.
 func (a *API) root(c *call) error {
+	if a.o.Challenge != nil && c.subject.Name == "" && c.subject.Grants == nil {
+		c.w.Header().Set("WWW-Authenticate", a.o.Challenge(c.r, enter(c.request), nil))
+	}
 	return writeBody(c.w, http.StatusOK, "application/json", []byte("{}"))
 }
 

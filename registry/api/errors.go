@@ -75,6 +75,7 @@ var problems = map[registry.Code]problem{
 	registry.ManifestTooLarge:    {status: 413, code: "MANIFEST_INVALID", message: "manifest too large"},
 	registry.ManifestBlobUnknown: {status: 404, code: "MANIFEST_BLOB_UNKNOWN", message: "manifest references content unknown to registry"},
 	registry.PreconditionFailed:  {status: 412, code: "MANIFEST_INVALID", message: "the precondition does not hold"},
+	registry.Denied:              {status: 403, code: "DENIED", message: "the tag is to stay as it is"},
 	registry.Unsupported:         {status: 405, code: "UNSUPPORTED", message: "the operation is unsupported"},
 	registry.Unavailable:         {status: 503, code: "UNAVAILABLE", message: "the storage is unavailable", header: [2]string{"Retry-After", retrySoon}},
 	registry.NoSpace:             {status: 507, code: "UNAVAILABLE", message: "the storage is full"},
@@ -120,8 +121,29 @@ func explainBody(broken *bodyError) problem {
 	return problem{status: status, code: "SIZE_INVALID", message: message, err: broken}
 }
 
-// explainDenied turns the refusal of an Authorizer into a status: a client that did not say who it is may log in.
+// explainUnknown turns the refusal of an Authenticator into what the client is told.
+func (a *API) explainUnknown(c *call, want []auth.Access, err error) error {
+	var throttled *auth.ThrottledError
+	switch {
+	case errors.As(err, &throttled):
+		return &Busy{Message: throttled.Error(), RetryAfter: throttled.RetryAfter}
+	case errors.Is(err, auth.ErrUnavailable):
+		return &problem{status: http.StatusServiceUnavailable, code: "UNAVAILABLE", message: auth.ErrUnavailable.Error(),
+			header: [2]string{"Retry-After", retrySoon}, err: err}
+	}
+	for _, known := range []error{auth.ErrCredentials, auth.ErrMalformed, auth.ErrToken, auth.ErrForeign} {
+		if errors.Is(err, known) {
+			return a.unauthorized(c, want, err.Error(), err)
+		}
+	}
+	return err
+}
+
+// explainDenied turns the refusal of an Authorizer into what the client is told: one that did not say who it is may log in,
+// and one whose token is too narrow may get a wider one.
 func (a *API) explainDenied(c *call, want []auth.Access, err error) error {
+	var denied *auth.DeniedError
+	known := errors.As(err, &denied)
 	switch {
 	case errors.Is(err, auth.ErrReadOnly):
 		return &problem{status: http.StatusMethodNotAllowed, code: "UNSUPPORTED", message: "the registry is read-only for now",
@@ -129,17 +151,43 @@ func (a *API) explainDenied(c *call, want []auth.Access, err error) error {
 	case !errors.Is(err, auth.ErrDenied):
 		return err
 	case c.subject.Name == "":
-		return a.unauthorized(c.r, want, err)
+		return a.unauthorized(c, want, "authentication required", err)
+	case known && denied.Scoped:
+		return a.unauthorized(c, want, denied.Error(), err)
 	}
-	return &problem{status: http.StatusForbidden, code: "DENIED", message: "requested access to the resource is denied", detail: want, err: err}
-}
-
-func (a *API) unauthorized(r *http.Request, want []auth.Access, err error) error {
-	p := &problem{status: http.StatusUnauthorized, code: "UNAUTHORIZED", message: "authentication required", detail: want, err: err}
-	if a.o.Challenge != nil {
-		p.header = [2]string{"WWW-Authenticate", a.o.Challenge(r, want)}
+	p := &problem{status: http.StatusForbidden, code: "DENIED", message: auth.ErrDenied.Error(), detail: resources(want), err: err}
+	if known {
+		p.message, p.detail = denied.Error(), resources([]auth.Access{denied.Missing})
 	}
 	return p
+}
+
+// unauthorized tells a client how to log in. Where nobody can, it is merely refused.
+func (a *API) unauthorized(c *call, want []auth.Access, message string, err error) error {
+	if a.o.Challenge == nil {
+		return &problem{status: http.StatusForbidden, code: "DENIED", message: auth.ErrDenied.Error(), detail: resources(want), err: err}
+	}
+	return &problem{status: http.StatusUnauthorized, code: "UNAUTHORIZED", message: message, detail: resources(want), err: err,
+		header: [2]string{"WWW-Authenticate", a.o.Challenge(c.r, want, err)}}
+}
+
+// A resource is an access as the details of errors have it, in the registry of the distribution project and its clients.
+type resource struct {
+	Type   string
+	Class  string
+	Name   string
+	Action auth.Action
+}
+
+func resources(want []auth.Access) []resource {
+	list := make([]resource, len(want))
+	for i, access := range want {
+		list[i] = resource{Type: "repository", Name: access.Repository, Action: access.Action}
+		if access.Repository == "" {
+			list[i].Type = "registry"
+		}
+	}
+	return list
 }
 
 // writeError answers with an error. It is the only place that does.

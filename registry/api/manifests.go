@@ -26,6 +26,7 @@ func (a *API) getManifest(c *call) error {
 
 func (a *API) putManifest(c *call) error {
 	push := registry.ManifestPush{Reference: c.reference, Tags: c.tags, MediaType: mediaType(c.r), By: c.subject.Name}
+	push.KeepTags = a.o.MayMoveTags != nil && !a.o.MayMoveTags(&c.subject, c.name.String())
 	if err := a.conditions(c, &push); err != nil {
 		return err
 	}

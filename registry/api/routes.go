@@ -15,6 +15,7 @@ type route struct {
 	access  func(*request) []auth.Access
 	handle  func(*API, *call) error
 	deletes bool // removes content: refused unless deleting is enabled
+	creates bool // may create a repository: the name must be allowed
 }
 
 // routes is the whole API, as the table of endpoints of the OCI distribution specification has it.
@@ -25,14 +26,14 @@ var routes = [...]route{
 	{method: "GET", kind: kindReferrers, access: pull, handle: (*API).listReferrers},
 
 	{method: "GET", kind: kindManifest, access: pull, handle: (*API).getManifest},
-	{method: "PUT", kind: kindManifest, access: push, handle: (*API).putManifest},
+	{method: "PUT", kind: kindManifest, access: push, handle: (*API).putManifest, creates: true},
 	{method: "DELETE", kind: kindManifest, access: remove, handle: (*API).deleteManifest, deletes: true},
 
 	{method: "GET", kind: kindBlob, access: pull, handle: (*API).getBlob},
 	{method: "HEAD", kind: kindBlob, access: pull, handle: (*API).headBlob},
 	{method: "DELETE", kind: kindBlob, access: remove, handle: (*API).deleteBlob, deletes: true},
 
-	{method: "POST", kind: kindUploads, access: push, handle: (*API).startUpload},
+	{method: "POST", kind: kindUploads, access: push, handle: (*API).startUpload, creates: true},
 	{method: "GET", kind: kindUpload, access: push, handle: (*API).uploadStatus},
 	{method: "PATCH", kind: kindUpload, access: push, handle: (*API).patchUpload},
 	{method: "PUT", kind: kindUpload, access: push, handle: (*API).closeUpload},

@@ -14,7 +14,7 @@ import (
 const firstInherited = 3
 
 // Listen opens the address, of the network "tcp" or "unix", or takes the sockets that systemd passed instead. An address
-// that others can reach is refused unless open says that everybody may do everything on purpose.
+// that others can reach is refused unless open says that it was decided who may do what.
 func Listen(network, addr string, open bool) ([]net.Listener, error) {
 	listeners, err := inherited(os.Getenv, os.Getpid(), firstInherited)
 	if err != nil {
@@ -33,7 +33,7 @@ func Listen(network, addr string, open bool) ([]net.Listener, error) {
 				err = errors.Join(err, l.Close())
 			}
 			return nil, errors.Join(fmt.Errorf("listen on %s: without authentication anybody who reaches this address could "+
-				"push and delete; listen on 127.0.0.1 (http.addr), or write `auth: none` if that is what you want", l.Addr()), err)
+				"push and delete; listen on 127.0.0.1 (http.addr), configure auth.htpasswd, or write `auth: none` if that is what you want", l.Addr()), err)
 		}
 	}
 	return listeners, nil

@@ -19,7 +19,7 @@ func TestKilledAtCalls(t *testing.T) {
 			kills := 0
 			s := harness.Start(t, harness.Options{})
 			ledger := storm.NewLedger()
-			for n := 1; n <= harness.Rounds(t, 6); n++ {
+			for n := 1; n <= harness.Rounds(t, 3); n++ {
 				if !killAt(t, s, ledger, fmt.Sprintf("%s:signal=KILL:when=%d", call, n)) {
 					break
 				}

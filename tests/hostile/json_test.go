@@ -1,6 +1,7 @@
 package hostile
 
 import (
+	"encoding/json"
 	"fmt"
 	"net/http"
 	"strings"
@@ -140,6 +141,21 @@ func TestHugeReferrers(t *testing.T) {
 	})
 	_, peak := memory(t, s)
 	t.Logf("memory %d MiB before, %d at most", before>>20, peak>>20)
+	listed := map[string]bool{}
+	for next, ok := "/v2/referrers/referrers/"+set.Top().Digest, true; ok; {
+		r := call(t, s, harness.Call{Method: "GET", Path: next}, 200)
+		var index struct{ Manifests []content.Descriptor }
+		if err := json.Unmarshal(r.Body, &index); err != nil {
+			t.Fatal(err)
+		}
+		for _, d := range index.Manifests {
+			listed[d.Digest] = true
+		}
+		next, _, ok = strings.Cut(strings.TrimPrefix(r.Header.Get("Link"), "<"), ">")
+	}
+	if len(listed) != n {
+		t.Errorf("the pages list %d of %d referrers", len(listed), n)
+	}
 	if peak > 700<<20 {
 		t.Errorf("it took %d MiB of memory", peak>>20)
 	}

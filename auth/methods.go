@@ -1,0 +1,35 @@
+package auth
+
+import (
+	"errors"
+	"net/http"
+)
+
+// Methods are ways to authenticate: the first that knows the credentials of a request decides. One that takes whatever
+// comes, such as a file of passwords, stands last.
+type Methods []Authenticator
+
+// nobody is what some clients send that have neither a user name nor a password (podman, skopeo): ":".
+const nobody = "Basic Og=="
+
+// Authenticate returns the zero Subject for a request without credentials, the error of the way that knows the credentials,
+// and [ErrForeign] when none does.
+func (m Methods) Authenticate(r *http.Request) (Subject, error) {
+	given := r.Header["Authorization"]
+	if len(given) == 1 && given[0] == nobody {
+		return Subject{}, nil
+	}
+	for _, method := range m {
+		s, err := method.Authenticate(r)
+		if errors.Is(err, ErrForeign) {
+			continue
+		}
+		if err != nil || s.Name != "" || s.Grants != nil {
+			return s, err
+		}
+	}
+	if len(given) > 0 {
+		return Subject{}, ErrForeign
+	}
+	return Subject{}, nil
+}

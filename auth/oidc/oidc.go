@@ -1,0 +1,128 @@
+// Package oidc lets in whom an identity provider vouches for, by ID tokens (OpenID Connect Core 1.0, section 2): those of
+// people, of service accounts of a Kubernetes cluster, of CI jobs. A token is sent as the password, with any user name, or
+// as a Bearer token.
+//
+// Which issuer a token is of is said by the token, and only chooses among those that are configured: nothing that a token
+// names is ever fetched. A key that an issuer takes away is trusted for twice the refresh interval more, a second if keys
+// are in a file.
+package oidc
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"time"
+
+	"berth/auth"
+	"berth/auth/jwt"
+)
+
+// Options of an Authenticator.
+type Options struct {
+	Issuers []Issuer // at least one
+	// OnError is told once of each error that keeps keys from being had or from taking effect; it names the address or the
+	// file. OnReload is called after a changed file took effect.
+	OnError  func(error)
+	OnReload func()
+
+	now func() time.Time
+}
+
+// An Authenticator knows who sent a request by an ID token. It is safe for concurrent use.
+type Authenticator struct {
+	issuers map[string]*issuer
+	memory  *jwt.Memory
+	now     func() time.Time
+}
+
+var _ auth.Authenticator = (*Authenticator)(nil)
+
+// New checks the configuration and reads the files that it names. Issuers are not asked for their keys yet: one that
+// cannot be reached now may be later, and its own image may have to come from this registry. Errors name the issuer.
+func New(o Options) (*Authenticator, error) {
+	if len(o.Issuers) == 0 {
+		return nil, errors.New("an issuer is required")
+	}
+	a := &Authenticator{issuers: make(map[string]*issuer), memory: jwt.NewMemory(), now: o.now}
+	if a.now == nil {
+		a.now = time.Now
+	}
+	for number, config := range o.Issuers {
+		if config.URL == "" {
+			return nil, fmt.Errorf("the issuer number %d has no URL", number+1)
+		}
+		if a.issuers[config.URL] != nil {
+			return nil, fmt.Errorf("the issuer %s occurs twice", config.URL)
+		}
+		compiled, err := compile(config, &jwt.Options{
+			Refresh: config.Refresh, Client: config.Client, OnError: o.OnError, OnReload: o.OnReload, Now: a.now,
+		})
+		if err != nil {
+			return nil, fmt.Errorf("the issuer %s: %w", config.URL, err)
+		}
+		a.issuers[config.URL] = compiled
+	}
+	return a, nil
+}
+
+// Warm asks every issuer for its keys, so that one that does not answer is reported before somebody logs in. It ends with
+// the last answer, or the context.
+func (a *Authenticator) Warm(ctx context.Context) {
+	done := make(chan struct{})
+	for _, i := range a.issuers {
+		go func() {
+			_, _ = i.source.Keys(ctx) // it was reported
+			done <- struct{}{}
+		}()
+	}
+	for range a.issuers {
+		<-done
+	}
+}
+
+// Authenticate returns the subject of the ID token of a request, and the zero Subject for a request that carries neither
+// Basic nor Bearer credentials. Errors match [auth.ErrMalformed], [auth.ErrToken] (and [auth.ErrForeign] when the
+// credentials are no token of a configured issuer) or [auth.ErrUnavailable], or are the context's.
+func (a *Authenticator) Authenticate(r *http.Request) (auth.Subject, error) {
+	_, text, ok, err := auth.BasicCredentials(r)
+	if err == nil && !ok {
+		text, ok, err = auth.BearerToken(r)
+	}
+	if !ok || err != nil {
+		return auth.Subject{}, err
+	}
+	return a.Verify(r.Context(), text)
+}
+
+// Verify returns the subject of an ID token, as Authenticate does. Nothing of it is to be changed.
+func (a *Authenticator) Verify(ctx context.Context, text string) (auth.Subject, error) {
+	if !jwt.Looks(text) {
+		return auth.Subject{}, foreign("it is not a JWT")
+	}
+	now := a.now()
+	if s, ok := a.memory.Get(ctx, text, now); ok {
+		return s, nil
+	}
+	accepted, _ := jwt.ParseAlgorithms(nil)
+	t, err := jwt.Parse(text, accepted)
+	if err != nil {
+		return auth.Subject{}, err
+	}
+	name, _ := t.Claims().Text("iss")
+	i, ok := a.issuers[name]
+	if !ok {
+		return auth.Subject{}, foreign("it is of an issuer that is not configured here")
+	}
+	s, expires, keys, err := i.verify(ctx, t, now)
+	if err != nil {
+		return auth.Subject{}, err
+	}
+	a.memory.Put(text, s, now, expires, func(ctx context.Context) bool {
+		current, err := i.source.Keys(ctx)
+		return err == nil && current == keys
+	})
+	return s, nil
+}
+
+func foreign(why string) error { return fmt.Errorf("%w: %w: %s", auth.ErrToken, auth.ErrForeign, why) }

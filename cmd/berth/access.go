@@ -1,0 +1,176 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"os"
+	"sync/atomic"
+
+	"github.com/sirupsen/logrus"
+
+	"berth/auth"
+	"berth/auth/htpasswd"
+	"berth/auth/policy"
+	"berth/auth/reload"
+	"berth/configuration"
+	"berth/registry"
+	"berth/registry/api"
+)
+
+// An access is who is let in and what they may do, with the rules in force. It is safe for concurrent use.
+type access struct {
+	auth      configuration.Auth // as it was at the start
+	methods   auth.Methods       // none when nobody can log in
+	users     *htpasswd.File     // one of the methods; nil: none
+	challenge string             // for Basic authentication
+	holder    *policy.Holder     // of the policy in rules, with the groups; nil when everybody may do everything
+	rules     atomic.Pointer[rules]
+	log       logrus.FieldLogger
+}
+
+// newAccess reads the files that a configuration names. Errors name the key, or the line of a file, that is wrong.
+func newAccess(c *configuration.Config, log logrus.FieldLogger) (*access, error) {
+	r, err := newRules(c)
+	if err != nil {
+		return nil, err
+	}
+	a := &access{auth: c.Auth, log: log}
+	if users := c.Auth.HTPasswd; users != nil {
+		a.challenge = auth.BasicChallenge(users.Realm)
+		a.users, err = htpasswd.Open(users.Path, &htpasswd.Options{OnError: a.failed, OnReload: a.reloaded("the users")})
+		if err != nil {
+			return nil, at(c, "auth.htpasswd.path", err)
+		}
+		a.methods = append(a.methods, a.users) // last: it takes every password
+	}
+	groups, err := a.openGroups(c)
+	if err != nil {
+		return nil, err
+	}
+	if c.Auth.None == nil && c.Auth.Configured() {
+		a.holder = policy.NewHolder(r.policy, groups)
+	}
+	a.rules.Store(r)
+	return a, nil
+}
+
+// openGroups returns nil when there is no file of groups.
+func (a *access) openGroups(c *configuration.Config) (*reload.File[*policy.Groups], error) {
+	path := c.Authorization.GroupsFile
+	if path == "" {
+		return nil, nil
+	}
+	groups, err := policy.OpenGroups(path, &reload.Options{OnError: a.failed, OnReload: a.reloaded("the groups")})
+	if err != nil {
+		return nil, at(c, "authorization.groupsfile", err)
+	}
+	return groups, nil
+}
+
+func (a *access) failed(err error) { a.log.Error(err.Error()) }
+
+func (a *access) reloaded(what string) func() {
+	return func() { a.log.Info("reloaded " + what) }
+}
+
+func (a *access) readOnly() bool { return a.rules.Load().readOnly }
+
+func (a *access) immutable(n registry.Name, t registry.Tag) bool {
+	return a.rules.Load().immutable.Immutable(n.String(), t.String())
+}
+
+func (a *access) checkName(repository string) error { return a.rules.Load().naming.Check(repository) }
+
+func (a *access) authenticator() auth.Authenticator {
+	if len(a.methods) == 0 {
+		return auth.Anonymous{}
+	}
+	return a.methods
+}
+
+func (a *access) authorizer() auth.Authorizer {
+	if a.holder == nil {
+		return auth.ReadOnly{On: a.readOnly, Next: auth.AllowAll{}}
+	}
+	return auth.ReadOnly{On: a.readOnly, Next: a.holder}
+}
+
+// options completes the options of the API.
+func (a *access) options(o api.Options) *api.Options {
+	o.CheckName = a.checkName
+	if a.holder != nil {
+		o.MayMoveTags = func(s *auth.Subject, repository string) bool { return a.holder.Policy().MayMoveTags(s, repository) }
+	}
+	if len(a.methods) > 0 {
+		o.Challenge = func(*http.Request, []auth.Access, error) string { return a.challenge }
+	}
+	return &o
+}
+
+var errRestart = errors.New("auth.none, auth.htpasswd and whether there is an auth section change by a restart only")
+
+// apply puts the rules of another configuration in force, or none of them.
+func (a *access) apply(c *configuration.Config) error {
+	r, err := newRules(c)
+	if err != nil {
+		return err
+	}
+	if !sameMethods(a.auth, c.Auth) {
+		return at(c, "auth", errRestart)
+	}
+	groups, err := a.openGroups(c)
+	if err != nil {
+		return err
+	}
+	if a.users != nil {
+		a.users.Refresh()
+	}
+	if a.holder != nil {
+		a.holder.Replace(r.policy, groups)
+	}
+	a.rules.Store(r)
+	return nil
+}
+
+func sameMethods(a, b configuration.Auth) bool {
+	if (a.None == nil) != (b.None == nil) || (a.HTPasswd == nil) != (b.HTPasswd == nil) || a.Configured() != b.Configured() {
+		return false
+	}
+	return a.HTPasswd == nil || *a.HTPasswd == *b.HTPasswd
+}
+
+// reloader returns a task that reads the configuration again at each signal and puts in force what can change while the
+// server runs: the rules and the level of the log. A configuration with an error changes nothing.
+func (a *access) reloader(file string, env environment, log *logrus.Logger, signals <-chan os.Signal) func(context.Context) {
+	return func(ctx context.Context) {
+		for {
+			select {
+			case <-ctx.Done():
+				return
+			case <-signals:
+			}
+			if err := a.reload(file, env, log); err != nil {
+				log.WithError(err).Error("the configuration was not reloaded; what was in force stays in force")
+			} else {
+				log.Info("reloaded the configuration")
+			}
+		}
+	}
+}
+
+func (a *access) reload(file string, env environment, log *logrus.Logger) error {
+	_, c, _, err := read([]string{file}, env)
+	if err != nil {
+		return err
+	}
+	level, err := logrus.ParseLevel(c.Log.Level)
+	if err != nil {
+		return err
+	}
+	if err := a.apply(c); err != nil {
+		return err
+	}
+	log.SetLevel(level)
+	return nil
+}

@@ -1,0 +1,101 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+
+	"berth/auth"
+	"berth/auth/policy"
+	"berth/configuration"
+)
+
+// rules are what a configuration says about who may do what. They never change; a reload puts others in their place.
+type rules struct {
+	policy    *policy.Policy
+	immutable *policy.ImmutableTags
+	naming    policy.Naming
+	readOnly  bool
+}
+
+// newRules compiles the rules of a configuration. The error joins all that is wrong with them, each with its key and line.
+func newRules(c *configuration.Config) (*rules, error) {
+	z := c.Authorization
+	err := errors.Join(checkActions(c), checkBindings(c))
+	r := &rules{
+		naming:   policy.Naming{MaxDepth: z.Naming.MaxDepth, ProjectName: z.Naming.ProjectName},
+		readOnly: c.Storage.Maintenance.ReadOnly.Enabled,
+	}
+	var tags []policy.TagRule
+	for i, t := range z.ImmutableTags {
+		rule := policy.TagRule{Repositories: t.Repositories, Tags: t.Tags}
+		if _, wrong := policy.NewImmutableTags(rule); wrong != nil {
+			err = errors.Join(err, at(c, fmt.Sprintf("authorization.immutabletags[%d]", i), errors.Unwrap(wrong)))
+		}
+		tags = append(tags, rule)
+	}
+	if err != nil {
+		return nil, err
+	}
+	if r.immutable, err = policy.NewImmutableTags(tags...); err != nil {
+		return nil, err
+	}
+	var bindings []policy.Binding
+	for _, b := range z.Bindings {
+		bindings = append(bindings, policy.Binding(b))
+	}
+	r.policy, err = policy.New(policy.Config{Roles: ownRoles(c), Bindings: bindings, Anonymous: actions(c.Auth.Anonymous)})
+	return r, err
+}
+
+// checkActions checks the actions of anonymous and of the configured roles one by one, so that errors can name the line.
+func checkActions(c *configuration.Config) (err error) {
+	for i, action := range c.Auth.Anonymous {
+		if _, wrong := policy.New(policy.Config{Anonymous: []auth.Action{auth.Action(action)}}); wrong != nil {
+			err = errors.Join(err, at(c, fmt.Sprintf("auth.anonymous[%d]", i), errors.Unwrap(wrong)))
+		}
+	}
+	roles := ownRoles(c)
+	for _, name := range slices.Sorted(maps.Keys(roles)) {
+		if _, wrong := policy.New(policy.Config{Roles: map[string][]auth.Action{name: roles[name]}}); wrong != nil {
+			err = errors.Join(err, at(c, "authorization.roles."+name, wrong))
+		}
+	}
+	return err
+}
+
+// checkBindings checks each binding with the roles that are in order.
+func checkBindings(c *configuration.Config) (err error) {
+	roles := ownRoles(c)
+	maps.DeleteFunc(roles, func(name string, list []auth.Action) bool {
+		_, wrong := policy.New(policy.Config{Roles: map[string][]auth.Action{name: list}})
+		return wrong != nil
+	})
+	for i, b := range c.Authorization.Bindings {
+		if _, wrong := policy.New(policy.Config{Roles: roles, Bindings: []policy.Binding{policy.Binding(b)}}); wrong != nil {
+			err = errors.Join(err, at(c, fmt.Sprintf("authorization.bindings[%d]", i), errors.Unwrap(wrong)))
+		}
+	}
+	return err
+}
+
+func ownRoles(c *configuration.Config) map[string][]auth.Action {
+	roles := make(map[string][]auth.Action)
+	for name, list := range c.Authorization.Roles {
+		roles[name] = actions(list)
+	}
+	return roles
+}
+
+func actions(names []string) (list []auth.Action) {
+	for _, name := range names {
+		list = append(list, auth.Action(name))
+	}
+	return list
+}
+
+// at says where in the configuration an error comes from.
+func at(c *configuration.Config, key string, err error) error {
+	return &configuration.Error{Source: c.Source(key), Key: key, Text: err.Error()}
+}
