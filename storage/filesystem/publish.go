@@ -182,7 +182,7 @@ func (d *Driver) rename(s *staged) error {
 		case err == nil:
 			return nil
 		case errors.Is(err, fs.ErrNotExist):
-			if err := d.folders.make(filepath.Dir(s.path)); err != nil {
+			if err := d.folders.make(filepath.Dir(s.path)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 				return classify(err)
 			}
 		case errors.Is(err, fs.ErrExist), errors.Is(err, syscall.EISDIR):
