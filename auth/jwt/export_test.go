@@ -1,7 +1,8 @@
 package jwt
 
-// For tests that make tokens as other software does.
+// For tests.
 var (
-	Thumbprint  = thumbprint
-	Fingerprint = fingerprint
+	Thumbprint    = thumbprint
+	Fingerprint   = fingerprint
+	ParseMetadata = parseMetadata
 )

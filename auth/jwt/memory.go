@@ -6,6 +6,7 @@ import (
 	"crypto/rand"
 	"crypto/sha256"
 	"hash"
+	"net/http"
 	"sync"
 	"time"
 
@@ -15,12 +16,13 @@ import (
 // Bounds of what is remembered.
 const (
 	rememberFor = time.Minute
-	remembered  = 1024 // tokens, in each of two generations
+	remembered  = 1024     // requests, in each of two generations
+	maxHeader   = 32 << 10 // bytes of the Authorization header
 )
 
-// A Memory holds the subjects of tokens that were verified a short time ago, so that a token that comes again costs no
-// signature check. It has no tokens but MACs of them, under a key that is of this process alone. It is safe for concurrent
-// use.
+// A Memory holds the subjects of requests whose tokens were verified a short time ago, so that a token that comes again in
+// the same header costs no signature check and no parsing. It has no tokens but MACs of headers, under a key that is of
+// this process alone. It is safe for concurrent use.
 type Memory struct {
 	macs     sync.Pool
 	mu       sync.RWMutex
@@ -37,8 +39,7 @@ type entry struct {
 
 type mac struct {
 	hash.Hash
-	token []byte
-	sum   []byte
+	header, sum []byte
 }
 
 // NewMemory returns an empty memory.
@@ -48,44 +49,52 @@ func NewMemory() *Memory {
 	return &Memory{macs: sync.Pool{New: func() any { return &mac{Hash: hmac.New(sha256.New, key)} }}}
 }
 
-func (m *Memory) prove(token string) (p proof) {
+// prove returns false for a request whose header cannot be right, or would take long.
+func (m *Memory) prove(r *http.Request) (p proof, ok bool) {
+	header := r.Header["Authorization"]
+	if len(header) != 1 || len(header[0]) > maxHeader {
+		return proof{}, false
+	}
 	h, _ := m.macs.Get().(*mac)
 	defer m.macs.Put(h)
-	h.token = append(h.token[:0], token...)
+	h.header = append(h.header[:0], header[0]...)
 	h.Reset()
-	h.Write(h.token)
-	clear(h.token)
+	h.Write(h.header)
+	clear(h.header)
 	h.sum = h.Sum(h.sum[:0])
 	copy(p[:], h.sum)
-	return p
+	return p, true
 }
 
-// Get returns the subject of a token that is remembered and still holds.
-func (m *Memory) Get(ctx context.Context, token string, now time.Time) (auth.Subject, bool) {
-	if len(token) > maxSize {
+// Get returns the subject of a request that is remembered and still holds. Nothing of it is to be changed.
+func (m *Memory) Get(r *http.Request, now time.Time) (auth.Subject, bool) {
+	p, ok := m.prove(r)
+	if !ok {
 		return auth.Subject{}, false
 	}
-	p := m.prove(token)
 	m.mu.RLock()
 	e, ok := m.new[p]
 	if !ok {
 		e, ok = m.old[p]
 	}
 	m.mu.RUnlock()
-	if !ok || !now.Before(e.until) || !e.holds(ctx) {
+	if !ok || !now.Before(e.until) || !e.holds(r.Context()) {
 		return auth.Subject{}, false
 	}
 	return e.subject, true
 }
 
-// Put remembers the subject of a verified token until it expires, for a minute at most, and for no longer than holds
-// reports that the keys by which it was verified are still in force.
-func (m *Memory) Put(token string, s auth.Subject, now, expires time.Time, holds func(context.Context) bool) {
+// Put remembers the subject of a request with a verified token until it expires, for a minute at most, and for no longer
+// than holds reports that the keys by which it was verified are still in force.
+func (m *Memory) Put(r *http.Request, s auth.Subject, now, expires time.Time, holds func(context.Context) bool) {
+	p, ok := m.prove(r)
+	if !ok {
+		return
+	}
 	until := now.Add(rememberFor)
 	if expires.Before(until) {
 		until = expires
 	}
-	p := m.prove(token)
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.new == nil || len(m.new) >= remembered {

@@ -67,8 +67,8 @@ func TestAlgorithms(t *testing.T) {
 
 // TestHostileTokens has what a token may try, beside one that is right.
 func TestHostileTokens(t *testing.T) {
-	key, own := jwttest.NewKey(t, "k", jose.RS256), jwttest.NewKey(t, "k", jose.RS256)
-	own = jwttest.NewKey(t, "k", jose.ES256) // the attacker's
+	key := jwttest.NewKey(t, "k", jose.RS256)
+	own := jwttest.NewKey(t, "k", jose.ES256) // the attacker's
 	second := jwttest.NewKey(t, "second", jose.ES256)
 	keys := parseKeys(t, key, second)
 	der, err := x509.MarshalPKIXPublicKey(key.Private.Public())
@@ -139,7 +139,7 @@ func TestHostileTokens(t *testing.T) {
 	}
 	for name, text := range map[string]string{
 		"as usual":                right,
-		"without typ":             key.Sign(t, good(), claims{"typ": "application/at+JWT"}),
+		"typ of RFC 9068":         key.Sign(t, good(), claims{"typ": "application/at+JWT"}),
 		"kid in the jwk":          (&jwttest.Key{Algorithm: jose.RS256, Private: key.Private}).Sign(t, good(), claims{"jwk": key.JWK()}),
 		"a foreign x5c, our key":  key.Sign(t, good(), foreign.X5C()),
 		"the attacker's jku, too": key.Sign(t, good(), claims{"jku": "https://attacker.example/keys"}),
@@ -222,12 +222,20 @@ func TestThumbprints(t *testing.T) {
 	}
 }
 
-// TestFingerprint has the kid that the library libtrust gives to the key of a known certificate.
+// TestFingerprint has the kid of the example key in the specification of the distribution project's tokens.
 func TestFingerprint(t *testing.T) {
+	var example jose.JSONWebKey
+	if err := example.UnmarshalJSON([]byte(`{"kty":"EC","crv":"P-256","x":"m7zUpx3b-zmVE5cymSs64POG9QcyEpJaYCD82-549_Q",` +
+		`"y":"dU3biz8sZ_8GPB-odm8Wxz3lNDr1xcAQQPQaOcr1fmc"}`)); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := jwt.Fingerprint(example.Key); got != "PYYO:TEWU:V7JH:26JV:AQTZ:LJC3:SXVJ:XGHA:34F2:2LAQ:ZRMK:Z7Q6" {
+		t.Errorf("got %q, %v", got, err)
+	}
 	c := jwttest.Certify(t, nil, time.Now().Add(time.Hour))
 	id, err := jwt.Fingerprint(c.X509.PublicKey)
-	if err != nil || len(id) != 12*4+11 || strings.Count(id, ":") != 11 {
-		t.Fatalf("got %q, %v", id, err)
+	if err != nil {
+		t.Fatal(err)
 	}
 	bundle, err := jwt.ParseBundle("bundle", c.PEM())
 	if err != nil {
@@ -245,7 +253,7 @@ func TestBadBundles(t *testing.T) {
 	private := pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: []byte("secret")})
 	broken := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: []byte("x")})
 	for want, data := range map[string][]byte{
-		"/b: no certificate in PEM": []byte("hello"),
+		"/b: no certificate in PEM":                                        []byte("hello"),
 		`/b: the block number 2: it is a "PRIVATE KEY", not a certificate`: append(c.PEM(), private...),
 		"/b: the block number 1: x509: malformed certificate":              broken,
 	} {

@@ -96,15 +96,17 @@ func pattern(text string) *regexp.Regexp {
 }
 
 // verify checks all of a token that claims to be of i, and returns whose it is, until when, and by which keys.
-func (i *issuer) verify(ctx context.Context, t *jwt.Token, now time.Time) (s auth.Subject, expires time.Time, keys *jwt.Keys, err error) {
-	if keys, err = t.VerifyBy(ctx, i.source, now); err != nil {
-		return
+func (i *issuer) verify(ctx context.Context, t *jwt.Token, now time.Time) (auth.Subject, time.Time, *jwt.Keys, error) {
+	keys, err := t.VerifyBy(ctx, i.source, now)
+	if err != nil {
+		return auth.Subject{}, time.Time{}, nil, err
 	}
-	if expires, err = t.Claims().Check(i.URL, i.Audiences, now); err != nil {
-		return
+	expires, err := t.Claims().Check(i.URL, i.Audiences, now)
+	if err != nil {
+		return auth.Subject{}, time.Time{}, nil, err
 	}
-	s, err = i.subject(t.Claims())
-	return
+	s, err := i.subject(t.Claims())
+	return s, expires, keys, err
 }
 
 // subject maps the claims of a verified token.

@@ -31,9 +31,10 @@ type Options struct {
 
 // An Authenticator knows who sent a request by an ID token. It is safe for concurrent use.
 type Authenticator struct {
-	issuers map[string]*issuer
-	memory  *jwt.Memory
-	now     func() time.Time
+	issuers    map[string]*issuer
+	algorithms jwt.Algorithms
+	memory     *jwt.Memory
+	now        func() time.Time
 }
 
 var _ auth.Authenticator = (*Authenticator)(nil)
@@ -44,7 +45,11 @@ func New(o Options) (*Authenticator, error) {
 	if len(o.Issuers) == 0 {
 		return nil, errors.New("an issuer is required")
 	}
-	a := &Authenticator{issuers: make(map[string]*issuer), memory: jwt.NewMemory(), now: o.now}
+	algorithms, err := jwt.ParseAlgorithms(nil)
+	if err != nil {
+		return nil, err
+	}
+	a := &Authenticator{issuers: make(map[string]*issuer), algorithms: algorithms, memory: jwt.NewMemory(), now: o.now}
 	if a.now == nil {
 		a.now = time.Now
 	}
@@ -82,9 +87,14 @@ func (a *Authenticator) Warm(ctx context.Context) {
 }
 
 // Authenticate returns the subject of the ID token of a request, and the zero Subject for a request that carries neither
-// Basic nor Bearer credentials. Errors match [auth.ErrMalformed], [auth.ErrToken] (and [auth.ErrForeign] when the
-// credentials are no token of a configured issuer) or [auth.ErrUnavailable], or are the context's.
+// Basic nor Bearer credentials. Nothing of it is to be changed. Errors match [auth.ErrMalformed], [auth.ErrToken] (and
+// [auth.ErrForeign] when the credentials are no token of a configured issuer) or [auth.ErrUnavailable], or are the
+// context's.
 func (a *Authenticator) Authenticate(r *http.Request) (auth.Subject, error) {
+	now := a.now()
+	if s, ok := a.memory.Get(r, now); ok {
+		return s, nil
+	}
 	_, text, ok, err := auth.BasicCredentials(r)
 	if err == nil && !ok {
 		text, ok, err = auth.BearerToken(r)
@@ -92,37 +102,36 @@ func (a *Authenticator) Authenticate(r *http.Request) (auth.Subject, error) {
 	if !ok || err != nil {
 		return auth.Subject{}, err
 	}
-	return a.Verify(r.Context(), text)
-}
-
-// Verify returns the subject of an ID token, as Authenticate does. Nothing of it is to be changed.
-func (a *Authenticator) Verify(ctx context.Context, text string) (auth.Subject, error) {
-	if !jwt.Looks(text) {
-		return auth.Subject{}, foreign("it is not a JWT")
-	}
-	now := a.now()
-	if s, ok := a.memory.Get(ctx, text, now); ok {
-		return s, nil
-	}
-	accepted, _ := jwt.ParseAlgorithms(nil)
-	t, err := jwt.Parse(text, accepted)
+	t, i, err := a.parse(text)
 	if err != nil {
 		return auth.Subject{}, err
 	}
-	name, _ := t.Claims().Text("iss")
-	i, ok := a.issuers[name]
-	if !ok {
-		return auth.Subject{}, foreign("it is of an issuer that is not configured here")
-	}
-	s, expires, keys, err := i.verify(ctx, t, now)
+	s, expires, keys, err := i.verify(r.Context(), t, now)
 	if err != nil {
 		return auth.Subject{}, err
 	}
-	a.memory.Put(text, s, now, expires, func(ctx context.Context) bool {
+	a.memory.Put(r, s, now, expires, func(ctx context.Context) bool {
 		current, err := i.source.Keys(ctx)
 		return err == nil && current == keys
 	})
 	return s, nil
+}
+
+// parse returns a token that is not verified yet, and the issuer that it claims to be of.
+func (a *Authenticator) parse(text string) (*jwt.Token, *issuer, error) {
+	if !jwt.Looks(text) {
+		return nil, nil, foreign("it is not a JWT")
+	}
+	t, err := jwt.Parse(text, a.algorithms)
+	if err != nil {
+		return nil, nil, err
+	}
+	name, _ := t.Claims().Text("iss")
+	i, ok := a.issuers[name]
+	if !ok {
+		return nil, nil, foreign("it is of an issuer that is not configured here")
+	}
+	return t, i, nil
 }
 
 func foreign(why string) error { return fmt.Errorf("%w: %w: %s", auth.ErrToken, auth.ErrForeign, why) }

@@ -124,21 +124,16 @@ func (o *Options) check() error {
 }
 
 // Authenticate returns the subject of a request's Bearer token, with what the token is for as its Grants, and the zero
-// Subject for a request without one. Errors match [auth.ErrMalformed], [auth.ErrToken] (and [auth.ErrForeign] when the
-// token is of another issuer) or [auth.ErrUnavailable].
+// Subject for a request without one. Nothing of it is to be changed. Errors match [auth.ErrMalformed], [auth.ErrToken]
+// (and [auth.ErrForeign] when the token is of another issuer) or [auth.ErrUnavailable], or are the context's.
 func (a *Authenticator) Authenticate(r *http.Request) (auth.Subject, error) {
+	now := a.o.now()
+	if s, ok := a.memory.Get(r, now); ok {
+		return s, nil
+	}
 	text, ok, err := auth.BearerToken(r)
 	if !ok || err != nil {
 		return auth.Subject{}, err
-	}
-	return a.Verify(r.Context(), text)
-}
-
-// Verify returns the subject of a token, as Authenticate does. Nothing of it is to be changed.
-func (a *Authenticator) Verify(ctx context.Context, text string) (auth.Subject, error) {
-	now := a.o.now()
-	if s, ok := a.memory.Get(ctx, text, now); ok {
-		return s, nil
 	}
 	t, err := jwt.Parse(text, a.algorithms)
 	if err != nil {
@@ -147,7 +142,7 @@ func (a *Authenticator) Verify(ctx context.Context, text string) (auth.Subject, 
 	if issuer, _ := t.Claims().Text("iss"); issuer != a.o.Issuer {
 		return auth.Subject{}, fmt.Errorf("%w: %w: it is of another issuer", auth.ErrToken, auth.ErrForeign)
 	}
-	holds, err := a.verify(ctx, t, now)
+	holds, err := a.verify(r.Context(), t, now)
 	if err != nil {
 		return auth.Subject{}, err
 	}
@@ -156,11 +151,10 @@ func (a *Authenticator) Verify(ctx context.Context, text string) (auth.Subject, 
 		return auth.Subject{}, err
 	}
 	s, err := subject(t.Claims())
-	if err != nil {
-		return auth.Subject{}, err
+	if err == nil {
+		a.memory.Put(r, s, now, expires, holds)
 	}
-	a.memory.Put(text, s, now, expires, holds)
-	return s, nil
+	return s, err
 }
 
 // verify checks the signature of a token. The function that it returns reports whether what it was checked by is still in

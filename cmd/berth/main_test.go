@@ -91,6 +91,12 @@ func (l *logged) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
+func (l *logged) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.String()
+}
+
 // TestServe starts over one folder twice, pushes and pulls, and stops by a signal.
 func TestServe(t *testing.T) {
 	root := t.TempDir()

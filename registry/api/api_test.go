@@ -86,6 +86,7 @@ type exchange struct {
 	code    string // of the error
 	answer  string // "Name: value" lines; an empty value means that there is no such header
 	content string // the body; not compared when empty
+	says    string // is in the body
 }
 
 func (w *world) run(steps ...exchange) {
@@ -129,6 +130,9 @@ func (w *world) check(at string, step exchange, answer *httptest.ResponseRecorde
 	}
 	if want := w.expand(step.content); want != "" && answer.Body.String() != want {
 		w.t.Errorf("%s: the body is %q, want %q", at, answer.Body, want)
+	}
+	if !strings.Contains(answer.Body.String(), step.says) {
+		w.t.Errorf("%s: the body is %s, which does not say %q", at, answer.Body, step.says)
 	}
 	if got := answer.Header().Get("Docker-Distribution-Api-Version"); got != "registry/2.0" {
 		w.t.Errorf("%s: Docker-Distribution-API-Version is %q", at, got)

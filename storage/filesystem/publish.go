@@ -30,8 +30,11 @@ func (d *Driver) commit(ctx context.Context, batch []*staged) ([]storage.Info, e
 		return nil, putError(batch[0].key, err)
 	}
 	defer unlock()
+	if err := ctx.Err(); err != nil {
+		return nil, putError(batch[0].key, err)
+	}
 	leave, err := d.change()
-	if err = errors.Join(ctx.Err(), err); err != nil {
+	if err != nil {
 		return nil, putError(batch[0].key, err)
 	}
 	defer leave()

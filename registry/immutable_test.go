@@ -1,0 +1,163 @@
+package registry_test
+
+import (
+	"fmt"
+	"strings"
+	"sync"
+	"testing"
+
+	"berth/registry"
+	"berth/storage/storagetest"
+)
+
+// keepReleases makes the tags that begin with "v" immutable, but not in scratch.
+func keepReleases(n registry.Name, t registry.Tag) bool {
+	return n.String() != "scratch" && strings.HasPrefix(t.String(), "v")
+}
+
+func TestImmutableTags(t *testing.T) {
+	f := newFixture(t, nil, &registry.Options{Immutable: keepReleases})
+	for _, name := range []string{"team/app", "scratch"} {
+		p := f.repository(name)
+		config := f.pushBlob(p, "{}")
+		one, two := image("one", config), image("two", config)
+		want := func(what string, err error) {
+			t.Helper()
+			if name == "scratch" {
+				if err != nil {
+					t.Errorf("%s, where tags are not immutable: %v", what, err)
+				}
+				return
+			}
+			wantCode(t, what, err, registry.Denied)
+			if got := f.at(p, "v1"); got != digestOf(one).String() {
+				t.Errorf("%s: v1 is at %q", what, got)
+			}
+		}
+		f.put(p, "v1", one)
+		f.put(p, "v1", one) // the same again is no move
+		f.put(p, "latest", one)
+		f.put(p, "latest", two)
+		_, err := push(t.Context(), p, "v1", two)
+		want("a push by tag", err)
+		_, err = p.PutManifest(t.Context(), registry.ManifestPush{
+			Reference: ref(t, digestOf(two).String()), Tags: []registry.Tag{ref(t, "new").Tag, ref(t, "v1").Tag}, Body: two})
+		want("a push with more tags", err)
+		if name != "scratch" && f.at(p, "new") != "" {
+			t.Error("a push that was refused set another tag")
+		}
+		_, err = p.PutManifest(t.Context(), registry.ManifestPush{
+			Reference: ref(t, "v1"), IfMatch: []registry.Digest{digestOf(one)}, Body: two})
+		if name == "scratch" {
+			wantCode(t, "a conditional push", err, registry.PreconditionFailed) // it was moved above
+			f.put(p, "v1", one)
+		} else {
+			want("a conditional push", err)
+		}
+		want("a delete of the tag", p.DeleteTag(t.Context(), ref(t, "v1").Tag))
+		f.put(p, "v1", one)
+		want("a delete of the manifest", p.DeleteManifest(t.Context(), digestOf(one)))
+		if err := p.DeleteManifest(t.Context(), digestOf(two)); err != nil {
+			t.Errorf("a delete of a manifest without immutable tags: %v", err)
+		}
+	}
+}
+
+func TestNewTagsOnly(t *testing.T) {
+	f := newFixture(t, nil, nil)
+	p := f.repository("team/app")
+	config := f.pushBlob(p, "{}")
+	one, two := image("one", config), image("two", config)
+	keeping := func(tag string, body []byte) error {
+		_, err := p.PutManifest(t.Context(), registry.ManifestPush{Reference: ref(t, tag), Body: body, KeepTags: true})
+		return err
+	}
+	if err := keeping("a", one); err != nil {
+		t.Errorf("a new tag: %v", err)
+	}
+	if err := keeping("a", one); err != nil {
+		t.Errorf("the same again: %v", err)
+	}
+	wantCode(t, "a move", keeping("a", two), registry.Denied)
+	if err := p.DeleteManifest(t.Context(), digestOf(one)); err != nil {
+		t.Fatal(err)
+	}
+	if err := keeping("a", two); err != nil {
+		t.Errorf("a tag that was deleted: %v", err)
+	}
+}
+
+// TestImmutableTagIsSetOnce lets many push different manifests by one immutable tag: one succeeds.
+func TestImmutableTagIsSetOnce(t *testing.T) {
+	for _, name := range []string{"immutable", "new tags only"} {
+		o := &registry.Options{}
+		if name == "immutable" {
+			o.Immutable = keepReleases
+		}
+		f := newFixture(t, nil, o)
+		p := f.repository("team/app")
+		config := f.pushBlob(p, "{}")
+		var mu sync.Mutex
+		var done []string
+		together(16, func(i int) {
+			body := image(fmt.Sprint(i), config)
+			_, err := p.PutManifest(t.Context(), registry.ManifestPush{Reference: ref(t, "v1"), Body: body, KeepTags: o.Immutable == nil})
+			if err != nil {
+				if registry.CodeOf(err) != registry.Denied {
+					t.Error(err)
+				}
+				return
+			}
+			mu.Lock()
+			defer mu.Unlock()
+			done = append(done, digestOf(body).String())
+		})
+		if len(done) != 1 || f.at(p, "v1") != done[0] {
+			t.Errorf("%s: %d pushes succeeded: %q; the tag is at %s", name, len(done), done, f.at(p, "v1"))
+		}
+	}
+}
+
+// TestImmutableTagAgainstDelete deletes a manifest at each moment of a push that gives it an immutable tag, and the other
+// way round: once the push is acknowledged, the tag stays.
+func TestImmutableTagAgainstDelete(t *testing.T) {
+	for n := 1; ; n++ {
+		reached := false
+		for _, deleteFirst := range []bool{true, false} {
+			store := newStore()
+			flaky := storagetest.NewFlaky(store)
+			o := &registry.Options{Immutable: keepReleases}
+			slow, quick := newFixture(t, flaky, o), newFixture(t, store, o)
+			p, q := slow.repository("team/app"), quick.repository("team/app")
+			body := image("", quick.pushBlob(q, "{}"))
+			d := digestOf(body)
+			quick.put(q, d.String(), body)
+			var pushed error
+			tag := func(r registry.Repository) { _, pushed = push(t.Context(), r, "v1", body) }
+			remove := func(r registry.Repository) {
+				if err := r.DeleteManifest(t.Context(), d); err != nil && registry.CodeOf(err) != registry.Denied && registry.CodeOf(err) != registry.ManifestUnknown {
+					t.Errorf("call %d: delete: %v", n, err)
+				}
+			}
+			during, after := tag, remove
+			if deleteFirst {
+				during, after = remove, tag
+			}
+			flaky.Plan(func(c storagetest.Call) storagetest.Fault {
+				if c.N == n {
+					reached = true
+					after(q)
+				}
+				return storagetest.Fault{}
+			})
+			during(p)
+			flaky.Plan(nil)
+			if pushed == nil && reached && quick.at(q, "v1") != d.String() {
+				t.Errorf("call %d, deleting first %v: the tag was acknowledged and is gone", n, deleteFirst)
+			}
+		}
+		if !reached {
+			return
+		}
+	}
+}

@@ -1,0 +1,157 @@
+package clients
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"berth/tests/content"
+	"berth/tests/harness"
+)
+
+// The users of these tests: ann may push to team/**, bob may only pull from it.
+const (
+	annPassword = "ann's secret"
+	bobPassword = "bob's secret"
+)
+
+// guarded runs a registry with users, and with more variables.
+func guarded(t *testing.T, env ...string) *harness.Server {
+	t.Helper()
+	binary, err := harness.Binary()
+	must(t, err)
+	users := filepath.Join(t.TempDir(), "users")
+	for name, password := range map[string]string{"ann": annPassword, "bob": bobPassword} {
+		cmd := exec.Command(binary, "user", "add", users, name)
+		cmd.Stdin = strings.NewReader(password + "\n")
+		if out, err := cmd.CombinedOutput(); err != nil {
+			t.Fatalf("berth user add: %v: %s", err, out)
+		}
+	}
+	return harness.Start(t, harness.Options{Env: append(env,
+		"REGISTRY_AUTH_HTPASSWD_PATH="+users,
+		"REGISTRY_AUTHORIZATION_BINDINGS=["+
+			"{subjects: ['user:ann'], roles: [registry-editor], repositories: ['team/**']}, "+
+			"{subjects: ['user:bob'], roles: [registry-viewer], repositories: ['team/**']}]",
+	)})
+}
+
+// fails asks that a command fail and say one of the words.
+func fails(t *testing.T, c tool, words []string, args ...string) {
+	t.Helper()
+	_, err := c.with(t).try(args...)
+	if err == nil {
+		t.Errorf("%v succeeds", args)
+		return
+	}
+	for _, word := range words {
+		if strings.Contains(strings.ToLower(err.Error()), word) {
+			return
+		}
+	}
+	t.Errorf("%v says none of %q: %v", args, words, err)
+}
+
+var (
+	unknown = []string{"unauthorized", "authentication required", "no basic auth", "invalid username/password", "wrong"}
+	denied  = []string{"denied", "forbidden"}
+)
+
+// TestLoginDocker logs in and out with docker.
+func TestLoginDocker(t *testing.T) {
+	docker, s := docker(t), guarded(t)
+	image, other := s.Addr+"/team/app:1", s.Addr+"/else/app:1"
+	docker.run("build", "--tag", image, buildContext(t, 1<<20))
+	docker.run("tag", image, other)
+
+	fails(t, docker, unknown, "push", image)
+	fails(t, docker, unknown, "login", "--username", "ann", "--password", "wrong", s.Addr)
+	docker.run("login", "--username", "ann", "--password", annPassword, s.Addr)
+	docker.run("push", image)
+	fails(t, docker, denied, "push", other)
+	docker.run("logout", s.Addr)
+	fails(t, docker, unknown, "pull", image)
+	docker.run("login", "--username", "bob", "--password", bobPassword, s.Addr)
+	docker.run("rmi", image)
+	docker.run("pull", image)
+	docker.run("tag", image, s.Addr+"/team/bob:1")
+	fails(t, docker, denied, "push", s.Addr+"/team/bob:1")
+}
+
+// TestAnonymousDocker shows what docs/security.md warns of: where everybody may pull, the docker engine takes the 200 of
+// /v2/ to mean that nobody logs in. It pulls, believes any password, and never sends one.
+func TestAnonymousDocker(t *testing.T) {
+	docker, s := docker(t), guarded(t, "REGISTRY_AUTH_ANONYMOUS=[pull]")
+	skopeo := find(t, "skopeo")
+	image := s.Addr + "/team/app:1"
+	set := content.Algorithm(content.Digest).Image("anonymous", content.AMD64(), []int{1000}, nil)
+	skopeo.run("copy", "--dest-tls-verify=false", "--dest-creds", "ann:"+annPassword, "oci:"+layout(t, "1", set)+":1", "docker://"+image)
+	docker.run("pull", image)
+	docker.run("login", "--username", "ann", "--password", "wrong", s.Addr)
+	docker.run("login", "--username", "ann", "--password", annPassword, s.Addr)
+	fails(t, docker, unknown, "push", image)
+}
+
+// TestLoginPodman logs in and out with podman.
+func TestLoginPodman(t *testing.T) {
+	podman, s, image := loginPodman(t)
+	podman.run("logout", s.Addr)
+	fails(t, podman, unknown, "pull", "--tls-verify=false", image)
+	podmanBob(t, podman, s, image)
+}
+
+// TestPodmanOpen logs in with podman where everybody may pull.
+func TestPodmanOpen(t *testing.T) {
+	podman, s, image := loginPodman(t, "REGISTRY_AUTH_ANONYMOUS=[pull]")
+	podman.run("logout", s.Addr)
+	podman.run("pull", "--tls-verify=false", image)
+	podmanBob(t, podman, s, image)
+}
+
+// loginPodman pushes an image as ann.
+func loginPodman(t *testing.T, env ...string) (podman tool, s *harness.Server, image string) {
+	t.Helper()
+	podman, s = contained(t, "podman"), guarded(t, env...)
+	logins := filepath.Join(t.TempDir(), "auth.json")
+	must(t, os.WriteFile(logins, []byte("{}"), 0o600))
+	podman.env = append(podman.env, "REGISTRY_AUTH_FILE="+logins)
+	image = s.Addr + "/team/app:1"
+	podman.run("build", "--tag", image, buildContext(t, 1<<20))
+
+	fails(t, podman, unknown, "push", "--tls-verify=false", image)
+	fails(t, podman, unknown, "login", "--tls-verify=false", "--username", "ann", "--password", "wrong", s.Addr)
+	podman.run("login", "--tls-verify=false", "--username", "ann", "--password", annPassword, s.Addr)
+	podman.run("push", "--tls-verify=false", image)
+	fails(t, podman, denied, "push", "--tls-verify=false", image, s.Addr+"/else/app:1")
+	return podman, s, image
+}
+
+// podmanBob pulls as bob, who may not push.
+func podmanBob(t *testing.T, podman tool, s *harness.Server, image string) {
+	t.Helper()
+	podman.run("login", "--tls-verify=false", "--username", "bob", "--password", bobPassword, s.Addr)
+	podman.run("pull", "--tls-verify=false", image)
+	fails(t, podman, denied, "push", "--tls-verify=false", image, s.Addr+"/team/bob:1")
+}
+
+// TestLoginSkopeo logs in with skopeo, copies, lists and mounts.
+func TestLoginSkopeo(t *testing.T) {
+	skopeo, s := find(t, "skopeo"), guarded(t, "REGISTRY_AUTH_ANONYMOUS=[pull]")
+	skopeo.env = append(skopeo.env, "REGISTRY_AUTH_FILE="+filepath.Join(t.TempDir(), "auth.json"))
+	image := content.Algorithm(content.Digest).Image("login", content.AMD64(), []int{1000, 5}, nil)
+	from, at := "oci:"+layout(t, "v1", image)+":v1", "docker://"+s.Addr+"/team/app:v1"
+
+	fails(t, skopeo, unknown, "copy", "--dest-tls-verify=false", from, at)
+	fails(t, skopeo, unknown, "login", "--tls-verify=false", "--username", "ann", "--password", "wrong", s.Addr)
+	skopeo.run("login", "--tls-verify=false", "--username", "ann", "--password", annPassword, s.Addr)
+	skopeo.run("copy", "--preserve-digests", "--dest-tls-verify=false", from, at)
+	skopeo.run("copy", "--src-tls-verify=false", "--dest-tls-verify=false", at, "docker://"+s.Addr+"/team/copy:v1")
+	fails(t, skopeo, denied, "copy", "--dest-tls-verify=false", from, "docker://"+s.Addr+"/else/app:v1")
+	fails(t, skopeo, denied, "delete", "--tls-verify=false", at)
+	skopeo.run("logout", s.Addr)
+	skopeo.run("inspect", "--tls-verify=false", at)
+	fails(t, skopeo, unknown, "copy", "--dest-tls-verify=false", from, at)
+	fails(t, skopeo, unknown, "inspect", "--tls-verify=false", "--creds", "ann:wrong", at)
+}
