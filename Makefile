@@ -3,7 +3,7 @@
 GO          ?= go
 ENGINE      ?= docker
 FUZZTIME    ?= 10s
-BENCH       ?= .
+BENCH       ?=
 SOAK        ?= 10m
 ROUNDS      ?= 200
 REQUIRE     ?=
@@ -46,8 +46,8 @@ no-race:
 e2e: ## Try the real clients, the specification, kills and faults (REQUIRE=1: a missing tool fails)
 	cd tests && REQUIRE=$(REQUIRE) $(GO) test -count=1 -p 1 -v -timeout 25m ./...
 
-bench: ## Run the Go benchmarks (BENCH=regexp)
-	$(GO) test -run '^$$' -bench '$(BENCH)' -benchmem ./...
+bench: build ## Compare with a least possible server and with docker-registry (BENCH="-quick -run push")
+	cd tests && $(GO) run ./bench $(BENCH)
 
 soak: ## Storm the registry for SOAK=10m, then its faults ROUNDS=200 times
 	cd tests && $(GO) test -count=1 -v -timeout 0 ./crash -storm $(SOAK)
