@@ -28,6 +28,7 @@ var layers = [][]string{
 	{"storage/filesystem", "storage/memory", "storage/s3", "storage/gcs", "storage/azure"},
 	{"storage"},
 	{"auth/*"},
+	{"auth/jwt"},
 	{"auth", "auth/reload"},
 	{"metrics"},
 	{"configuration"},

@@ -29,8 +29,8 @@ const (
 type Client struct {
 	// CA is a file of certificates that are trusted instead of those of the system. It is read at each fetch.
 	CA string
-	// TokenFile has a token to be sent with each request, read at each fetch: the API server of a Kubernetes cluster wants
-	// one before it tells its keys.
+	// TokenFile has a token to be sent with each request, also to where discovery says that the keys are; it is read at each
+	// fetch. The API server of a Kubernetes cluster wants one before it tells its keys.
 	TokenFile string
 	// AllowHTTP allows unencrypted connections to other hosts than this one, which let whoever is in between make tokens.
 	AllowHTTP bool

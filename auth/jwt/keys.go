@@ -109,7 +109,8 @@ func parseKey(raw json.RawMessage) (name string, k key, err error) {
 	if err := json.Unmarshal(raw, &kind); err != nil {
 		return "", key{}, err
 	}
-	known := kind.Type == "RSA" || kind.Type == "EC" && strings.HasPrefix(kind.Curve, "P-") || kind.Type == "OKP" && kind.Curve == "Ed25519"
+	known := kind.Type == "RSA" || kind.Type == "EC" && strings.HasPrefix(kind.Curve, "P-") ||
+		kind.Type == "OKP" && kind.Curve == "Ed25519"
 	if !known || kind.Use != "" && kind.Use != "sig" || kind.Ops != nil && !slices.Contains(kind.Ops, "verify") {
 		return "", key{}, errOther
 	}

@@ -32,7 +32,7 @@ var asymmetric = Algorithms{
 }
 
 // ParseAlgorithms returns the algorithms of the names; without names all those of public keys. Those of shared secrets
-// (HS256 and so on) and "none" are refused: the key of a registry would make tokens.
+// (HS256 and so on) and "none" are refused: whoever can check tokens could make them.
 func ParseAlgorithms(names []string) (Algorithms, error) {
 	if len(names) == 0 {
 		return asymmetric, nil

@@ -8,6 +8,7 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -113,7 +114,7 @@ func TestHostileTokens(t *testing.T) {
 		"crit b64":                     key.Sign(t, good(), claims{"crit": []string{"b64"}, "b64": true}),
 		"another type":                 key.Sign(t, good(), claims{"typ": "logout+jwt"}),
 		"type not a string":            jwttest.Raw(t, claims{"alg": "RS256", "kid": "k", "typ": 1}, good(), nothing),
-		"six certificates":             key.Sign(t, good(), claims{"x5c": make([]string, 6)}),
+		"six certificates":             key.Sign(t, good(), claims{"x5c": slices.Repeat(foreign.X5C()["x5c"].([]string), 6)}),
 		"oversized":                    key.Sign(t, claims{"iss": "i", "x": strings.Repeat("x", 16<<10)}, nil),
 		"truncated":                    right[:len(right)-1],
 		"truncated after the claims":   parts[0] + "." + parts[1],
@@ -137,8 +138,18 @@ func TestHostileTokens(t *testing.T) {
 			t.Errorf("%s: the error repeats the token: %v", name, err)
 		}
 	}
+	if err := verify(right, keys); err != nil {
+		t.Errorf("the right one: %v", err)
+	}
+}
+
+// TestNamesOfKeys has what a header may say beside, or instead of, the name of the key.
+func TestNamesOfKeys(t *testing.T) {
+	key, second := jwttest.NewKey(t, "k", jose.RS256), jwttest.NewKey(t, "second", jose.ES256)
+	keys := parseKeys(t, key, second)
+	foreign := jwttest.Certify(t, nil, time.Now().Add(time.Hour))
 	for name, text := range map[string]string{
-		"as usual":                right,
+		"as usual":                key.Sign(t, good(), nil),
 		"typ of RFC 9068":         key.Sign(t, good(), claims{"typ": "application/at+JWT"}),
 		"kid in the jwk":          (&jwttest.Key{Algorithm: jose.RS256, Private: key.Private}).Sign(t, good(), claims{"jwk": key.JWK()}),
 		"a foreign x5c, our key":  key.Sign(t, good(), foreign.X5C()),

@@ -167,8 +167,8 @@ func (a *Authenticator) verify(ctx context.Context, t *jwt.Token, now time.Time)
 		if err = chainErr; !chained {
 			err = t.Verify(bundle.Keys(), now)
 		}
-		if err == nil || chained {
-			return func(context.Context) bool { return *a.bundle.Get() == bundle }, err
+		if err == nil {
+			return func(context.Context) bool { return *a.bundle.Get() == bundle }, nil
 		}
 	}
 	if a.keys == nil || !errors.Is(err, jwt.ErrUnknownKey) {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/base64"
+	"fmt"
 	"io"
 	"net/http"
 	"os"
@@ -13,6 +14,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"golang.org/x/crypto/bcrypt"
 
 	"berth/auth/htpasswd"
 	"berth/auth/reload"
@@ -26,6 +29,20 @@ func file(t *testing.T, dir, name, text string) string {
 		t.Fatal(err)
 	}
 	return path
+}
+
+// usersOf makes a file of users whose passwords are their names with "-secret" behind, with hashes that cost little.
+func usersOf(t *testing.T, dir string, names ...string) string {
+	t.Helper()
+	var lines strings.Builder
+	for _, name := range names {
+		hash, err := bcrypt.GenerateFromPassword([]byte(name+"-secret"), bcrypt.MinCost)
+		if err != nil {
+			t.Fatal(err)
+		}
+		fmt.Fprintf(&lines, "%s:%s\n", name, hash)
+	}
+	return file(t, dir, "users", lines.String())
 }
 
 // commandTest is a command line and what comes of it, in regular expressions.
@@ -54,18 +71,18 @@ func (test commandTest) run(t *testing.T) {
 
 func TestUserCommands(t *testing.T) {
 	dir := t.TempDir()
-	users := filepath.Join(dir, "users")
+	users := usersOf(t, dir, "ann", "dan")
 	config := file(t, dir, "config.yml", "version: 0.1\nstorage: inmemory\nauth: {htpasswd: {path: "+users+"}}\n")
 	open := file(t, dir, "open.yml", "version: 0.1\nstorage: inmemory\nauth: none\n")
 	for _, test := range []commandTest{
-		{args: []string{"user", "add", users, "ann"}, stdin: "first-secret\n", stdout: "^ann: added\n$"},
+		{args: []string{"user", "check", users, "ann"}, stdin: "ann-secret\n", stdout: "^ann: ok\n$"},
+		{args: []string{"user", "check", "--config", config, "ann"}, stdin: "first-secret\n", code: 1, stderr: "^berth: ann: this is not the password\n$"},
+		{args: []string{"user", "check", users, "eve"}, stdin: "first-secret\n", code: 1, stderr: "^berth: check a user: .*no such user"},
+		{args: []string{"user", "remove", users, "dan"}, stdout: "^dan: removed\n$"},
 		{args: []string{"user", "add", users, "ann"}, stdin: "second-secret", stdout: "^ann: has a new password\n$"},
 		{args: []string{"user", "add", "--config", config, "bob"}, stdin: "third-secret\r\n", stdout: "^bob: added\n$"},
+		{args: []string{"user", "check", users, "bob"}, stdin: "third-secret\n", stdout: "^bob: ok\n$"},
 		{args: []string{"user", "list", users}, stdout: "^ann\tbcrypt\nbob\tbcrypt\n$"},
-		{args: []string{"user", "check", users, "ann"}, stdin: "second-secret\n", stdout: "^ann: ok\n$"},
-		{args: []string{"user", "check", users, "ann"}, stdin: "first-secret\n", code: 1, stderr: "^berth: ann: this is not the password\n$"},
-		{args: []string{"user", "check", users, "eve"}, stdin: "first-secret\n", code: 1, stderr: "^berth: check a user: .*no such user"},
-		{args: []string{"user", "check", "--config", config, "bob"}, stdin: "third-secret\n", stdout: "ok"},
 		{args: []string{"user", "remove", "--config", config, "bob"}, stdout: "^bob: removed\n$"},
 		{args: []string{"user", "remove", users, "bob"}, code: 1, stderr: "^berth: remove a user: .*no such user"},
 		{args: []string{"user", "list", "--config", config}, stdout: "^ann\tbcrypt\n$"},
@@ -176,11 +193,7 @@ authorization:
 func startGuarded(t *testing.T) *guarded {
 	t.Helper()
 	g := &guarded{T: t, dir: t.TempDir(), code: make(chan int, 1)}
-	for user, password := range map[string]string{"ann": "ann-secret", "bob": "bob-secret"} {
-		if _, err := htpasswd.Add(filepath.Join(g.dir, "users"), user, password); err != nil {
-			t.Fatal(err)
-		}
-	}
+	usersOf(t, g.dir, "ann", "bob")
 	file(t, g.dir, "groups", "writers: [ann]\n")
 	g.configure(guardedConfig)
 	found := make(chan string, 1)
@@ -314,9 +327,7 @@ func TestGuardedServer(t *testing.T) {
 		t.Errorf("a user name with a colon is answered %d: %s", response.StatusCode, answer)
 	}
 
-	if _, err := htpasswd.Add(filepath.Join(g.dir, "users"), "eve", "eve-secret"); err != nil {
-		t.Fatal(err)
-	}
+	usersOf(t, g.dir, "bob", "ann", "eve")
 	g.soon(200, "eve", "GET", "/v2/")
 	if err := htpasswd.Remove(filepath.Join(g.dir, "users"), "eve"); err != nil {
 		t.Fatal(err)

@@ -3,7 +3,15 @@ package api
 import (
 	"net/http"
 	"net/http/httptest"
+	"os"
+	"path/filepath"
 	"testing"
+
+	"golang.org/x/crypto/bcrypt"
+
+	"berth/auth"
+	"berth/auth/htpasswd"
+	"berth/auth/policy"
 )
 
 // A sink is the cheapest ResponseWriter: a benchmark should measure the API.
@@ -24,6 +32,46 @@ func BenchmarkGetManifest(b *testing.B) {
 			for b.Loop() {
 				s := &sink{header: make(http.Header, 8)}
 				w.handler.ServeHTTP(s, r)
+			}
+		})
+	}
+}
+
+// BenchmarkAuthenticated compares who logs in by a password with who does not have to.
+func BenchmarkAuthenticated(b *testing.B) {
+	hash, err := bcrypt.GenerateFromPassword([]byte(password), bcrypt.MinCost)
+	if err != nil {
+		b.Fatal(err)
+	}
+	path := filepath.Join(b.TempDir(), "users")
+	if err := os.WriteFile(path, []byte("ann:"+string(hash)+"\n"), 0o600); err != nil {
+		b.Fatal(err)
+	}
+	users, err := htpasswd.Open(path, nil)
+	if err != nil {
+		b.Fatal(err)
+	}
+	rules, err := policy.New(policy.Config{Anonymous: []auth.Action{auth.Pull, auth.Push}, Bindings: []policy.Binding{
+		{Subjects: []string{"user:ann"}, Roles: []string{"registry-editor"}, Repositories: []string{"team/**"}}}})
+	if err != nil {
+		b.Fatal(err)
+	}
+	open, t := newWorld(&testing.T{}, nil), &testing.T{}
+	open.push("team/app")
+	guarded := newWorldFor(t, auth.Methods{users}, policy.NewHolder(rules, nil), nil)
+	guarded.push("team/app")
+	for _, test := range []struct {
+		name, user string
+		world      *world
+	}{{"no authentication", "", open}, {"anonymous", "", guarded}, {"basic", "ann", guarded}} {
+		b.Run(test.name, func(b *testing.B) {
+			r := httptest.NewRequest(http.MethodGet, "/v2/team/app/manifests/v1", nil)
+			if test.user != "" {
+				r.SetBasicAuth(test.user, password)
+			}
+			b.ReportAllocs()
+			for b.Loop() {
+				test.world.handler.ServeHTTP(&sink{header: make(http.Header, 8)}, r)
 			}
 		})
 	}

@@ -155,3 +155,21 @@ func TestLoginSkopeo(t *testing.T) {
 	fails(t, skopeo, unknown, "copy", "--dest-tls-verify=false", from, at)
 	fails(t, skopeo, unknown, "inspect", "--tls-verify=false", "--creds", "ann:wrong", at)
 }
+
+// TestLoginCrane logs in with crane where everybody may pull.
+func TestLoginCrane(t *testing.T) {
+	crane, s := installed(t, "crane", craneModule), guarded(t, "REGISTRY_AUTH_ANONYMOUS=[pull]")
+	crane.env = []string{"DOCKER_CONFIG=" + t.TempDir()}
+	app := s.Addr + "/team/app:v1"
+	image := layout(t, "v1", content.Algorithm(content.Digest).Image("crane", content.AMD64(), []int{1000}, nil))
+
+	fails(t, crane, unknown, "push", "--insecure", image, app)
+	crane.run("auth", "login", "--username", "ann", "--password", annPassword, s.Addr)
+	crane.run("push", "--insecure", image, app)
+	crane.run("copy", "--insecure", app, s.Addr+"/team/copy:v1")
+	fails(t, crane, denied, "push", "--insecure", image, s.Addr+"/else/app:v1")
+	fails(t, crane, denied, "delete", "--insecure", app)
+	crane.run("auth", "logout", s.Addr)
+	crane.run("digest", "--insecure", app)
+	fails(t, crane, unknown, "tag", "--insecure", app, "v2")
+}
