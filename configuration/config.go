@@ -274,7 +274,8 @@ type Validation struct {
 type Manifests struct {
 	// The size of the largest manifest accepted.
 	MaxSize Size `yaml:"maxsize" default:"4MiB" min:"4KiB"`
-	// The URLs that layers may name as a source of their own. Without `allow` and `deny` none may.
+	// The URLs that layers may name as a source of their own, which the registry never asks. Without `allow` and `deny` any
+	// may; CNCF distribution refuses them then.
 	URLs URLs `yaml:"urls"`
 	// What an index must name that exists.
 	Indexes Indexes `yaml:"indexes"`
