@@ -177,10 +177,11 @@ type guarded struct {
 	code   chan int
 }
 
+// guardedConfig listens on all addresses, which would be refused without users.
 const guardedConfig = `version: 0.1
 log: {level: debug}
 storage: {inmemory: {}, delete: {enabled: true}}
-http: {addr: '127.0.0.1:0'}
+http: {addr: ':0'}
 auth: {htpasswd: {realm: 'the "yard"', path: DIR/users}}
 authorization:
   groupsfile: DIR/groups
