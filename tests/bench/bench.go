@@ -118,5 +118,5 @@ func (b *bench) withFresh(ctx context.Context, t target, f func(*server) error) 
 	if err = f(s); err != nil {
 		err = fmt.Errorf("%w\n%s", err, s.lastLog())
 	}
-	return errors.Join(err, s.remove())
+	return errors.Join(err, s.discard())
 }

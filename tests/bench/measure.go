@@ -203,7 +203,7 @@ func startTimes(ctx context.Context, b *bench, t target) ([]figure, error) {
 		if err != nil {
 			return nil, err
 		}
-		defer s.remove()
+		defer s.discard()
 		if i == 1 {
 			if err := fillStore(s); err != nil {
 				return nil, err
