@@ -42,13 +42,13 @@ func (s Config) check(c checking) {
 	if !c.given("version") {
 		c.fail("version", "must be given: version: 0.1")
 	}
-	if len(s.Authorization.Bindings) > 0 && s.Auth.HTPasswd == nil && len(s.Auth.Anonymous) == 0 {
-		c.fail("authorization.bindings", "would bind nobody: without auth.htpasswd or auth.anonymous everybody may do everything")
+	if len(s.Authorization.Bindings) > 0 && !s.Auth.distinguishes() {
+		c.fail("authorization.bindings", "would bind nobody: without another key of auth than none everybody may do everything")
 	}
 }
 
 func (a Auth) check(c checking) {
-	if a.None != nil && (a.HTPasswd != nil || len(a.Anonymous) > 0) {
+	if a.None != nil && a.distinguishes() {
 		c.fail("none", "lets everybody do everything, so that nothing may stand beside it; keep one")
 	}
 }
@@ -56,6 +56,45 @@ func (a Auth) check(c checking) {
 func (h HTPasswd) check(c checking) {
 	if h.Path == "" {
 		c.fail("path", "must be the path of a file of users; `berth user add` makes one")
+	}
+}
+
+func (t Token) check(c checking) {
+	if t.Service == "" {
+		c.fail("service", "must be the name of this registry, which tokens must be for")
+	}
+	if t.Issuer == "" {
+		c.fail("issuer", "must be given: the iss of the tokens")
+	}
+	if t.RootCertBundle == "" && t.JWKS == "" {
+		c.fail("", "must have rootcertbundle or jwks, by which tokens are checked")
+	}
+	if u, err := url.Parse(t.Realm); !t.AutoRedirect && (err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https") {
+		c.fail("realm", "must be the URL of the token server such as https://auth.example.com/token")
+	}
+	if t.AutoRedirect && !strings.HasPrefix(t.AutoRedirectPath, "/") {
+		c.fail("autoredirectpath", "must begin with a slash, not %s", quote(t.AutoRedirectPath))
+	}
+}
+
+func (o OIDC) check(c checking) {
+	if len(o.Issuers) == 0 {
+		c.fail("issuers", "must name an identity provider")
+	}
+}
+
+func (i OIDCIssuer) check(c checking) {
+	if i.URL == "" {
+		c.fail("url", "must be given: the iss of the tokens")
+	}
+	if len(i.Audiences) == 0 || slices.Contains(i.Audiences, "") {
+		c.fail("audiences", "must name an audience: tokens for other services would be taken otherwise")
+	}
+}
+
+func (g OIDCGroups) check(c checking) {
+	if g.Claim == "" {
+		c.fail("claim", "must be given")
 	}
 }
 
@@ -70,6 +109,7 @@ func checkRoot(c checking, folder string) {
 }
 
 func (h HTTP) check(c checking) {
+	h.checkHTTP2(c)
 	if h.Net == "tcp" && !isAddress(h.Addr) {
 		c.fail("addr", "must be host:port such as 127.0.0.1:5000 or :5000, not %s", quote(h.Addr))
 	}

@@ -159,6 +159,11 @@ type Auth struct {
 	None *NoAuth `yaml:"none" choice:"optional"`
 	// Users with passwords, in a file as htpasswd and `berth user` write it. A change of the file takes effect by itself.
 	HTPasswd *HTPasswd `yaml:"htpasswd"`
+	// Bearer tokens of a token server, as CNCF distribution takes them. Clients are then sent there to log in, also those
+	// with a user of `htpasswd`.
+	Token *Token `yaml:"token"`
+	// ID tokens of identity providers, as the password with any user name, or as Bearer tokens.
+	OIDC *OIDC `yaml:"oidc"`
 	// What everybody may do on every repository without logging in: pull, push, push-new, delete, list, admin, metrics.
 	// For some repositories only, bind the subject `anonymous` in `authorization.bindings`.
 	Anonymous []string `yaml:"anonymous" example:"[pull, list]"`
@@ -166,7 +171,12 @@ type Auth struct {
 
 // Configured reports whether it was said who may use the registry.
 func (a Auth) Configured() bool {
-	return a.None != nil || a.HTPasswd != nil || len(a.Anonymous) > 0
+	return a.None != nil || a.distinguishes()
+}
+
+// distinguishes reports whether there is anybody who can be told from others.
+func (a Auth) distinguishes() bool {
+	return a.HTPasswd != nil || a.Token != nil || a.OIDC != nil || len(a.Anonymous) > 0
 }
 
 // NoAuth is the section auth.none, which has no keys.
@@ -178,6 +188,71 @@ type HTPasswd struct {
 	Realm string `yaml:"realm" default:"Registry"`
 	// The file. It must be given.
 	Path string `yaml:"path" example:"/etc/berth/users"`
+}
+
+// Token is the section auth.token.
+type Token struct {
+	// The URL of the token server, to which clients are sent.
+	Realm string `yaml:"realm" example:"https://auth.example.com/token"`
+	// The name of this registry: one of the audiences of a token. It must be given.
+	Service string `yaml:"service" example:"registry.example.com"`
+	// The `iss` of tokens, exactly. It must be given.
+	Issuer string `yaml:"issuer" example:"auth.example.com"`
+	// A PEM file of certificates by which tokens are checked. It or `jwks` must be given. A change of a file takes effect by
+	// itself.
+	RootCertBundle string `yaml:"rootcertbundle" example:"/etc/berth/token.pem"`
+	// A file, or the https URL, of a JSON Web Key Set by which tokens are checked. A URL must answer when the server starts.
+	JWKS string `yaml:"jwks" example:"https://auth.example.com/keys"`
+	// Those that are accepted; without any all of RS256 to RS512, PS256 to PS512, ES256 to ES512, and EdDSA.
+	SigningAlgorithms []string `yaml:"signingalgorithms" example:"[ES256, EdDSA]"`
+	// Sends clients to a token server at the host that they asked for, instead of `realm`.
+	AutoRedirect bool `yaml:"autoredirect" default:"false"`
+	// The path there.
+	AutoRedirectPath string `yaml:"autoredirectpath" default:"/auth/token"`
+	// After how long the keys at a URL are fetched again. A key that was taken away is trusted for up to twice as long.
+	Refresh time.Duration `yaml:"refresh" default:"5m" min:"10s"`
+	// A PEM file of the authorities to trust, instead of those of the system, when keys are fetched.
+	CA string `yaml:"ca" example:"/etc/berth/ca.pem"`
+}
+
+// OIDC is the section auth.oidc.
+type OIDC struct {
+	// The identity providers. Names of users of several, and of `htpasswd`, are the same user unless `userprefix` tells them
+	// apart.
+	Issuers []OIDCIssuer `yaml:"issuers" example:"[{url: 'https://id.example.com', audiences: [registry], jwks: '', refresh: 5m, ca: '', tokenfile: '', user: sub, userprefix: 'id:', groups: [{claim: groups, prefix: 'id:'}], conditions: {repository: ['acme/*']}}]"`
+}
+
+// OIDCIssuer is an element of auth.oidc.issuers.
+type OIDCIssuer struct {
+	// The `iss` of its tokens, exactly. It must be given.
+	URL string `yaml:"url"`
+	// The audiences, one of which a token must be for. One must be given.
+	Audiences []string `yaml:"audiences"`
+	// A file, or the https URL, of its keys. Without it they are found by discovery, at `url`.
+	JWKS string `yaml:"jwks"`
+	// After how long keys at a URL are fetched again. A key that was taken away is trusted for up to twice as long.
+	Refresh time.Duration `yaml:"refresh" default:"5m" min:"10s"`
+	// A PEM file of the authorities to trust, instead of those of the system, when keys are fetched.
+	CA string `yaml:"ca"`
+	// A file with a token to be sent when keys are fetched, as the API server of a Kubernetes cluster asks for.
+	TokenFile string `yaml:"tokenfile"`
+	// The claim that is the name of the user.
+	User string `yaml:"user" default:"sub"`
+	// What is put before that name. Without it, an issuer can name users of another issuer or of `htpasswd`.
+	UserPrefix string `yaml:"userprefix"`
+	// The claims that are names of groups.
+	Groups []OIDCGroups `yaml:"groups"`
+	// Patterns by claim. A token must have each claim, and each must match one of its patterns: `*` is anything without a
+	// slash, `**` anything.
+	Conditions map[string][]string `yaml:"conditions"`
+}
+
+// OIDCGroups is an element of auth.oidc.issuers[].groups.
+type OIDCGroups struct {
+	// The claim, such as groups or realm_access.roles. It must be given.
+	Claim string `yaml:"claim"`
+	// What is put before each name.
+	Prefix string `yaml:"prefix"`
 }
 
 // Authorization is the section authorization. Without bindings, whoever is logged in may do everything.
@@ -248,6 +323,10 @@ type HTTP struct {
 	ProgressTimeout time.Duration `yaml:"progresstimeout" default:"60s" min:"1s"`
 	// The size of the header of a request.
 	MaxHeaderBytes Size `yaml:"maxheaderbytes" default:"64KiB" min:"4KiB"`
+	// HTTPS.
+	TLS TLS `yaml:"tls"`
+	// HTTP/2, which is spoken over TLS.
+	HTTP2 HTTP2 `yaml:"http2"`
 }
 
 // Catalog is the section catalog.

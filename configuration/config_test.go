@@ -208,11 +208,23 @@ func TestRefusals(t *testing.T) {
 		{minimal + "auth: htpasswd", "c.yml:3: auth.htpasswd.path: must be the path of a file of users; `berth user add` makes one"},
 		{minimal + "auth:\n  none:\n  htpasswd: {path: x}", "c.yml:4: auth.none: lets everybody do everything, so that nothing may stand beside it; keep one"},
 		{minimal + "auth: none\nauthorization:\n  bindings: [{subjects: [anonymous]}]",
-			"c.yml:5: authorization.bindings: would bind nobody: without auth.htpasswd or auth.anonymous everybody may do everything"},
+			"c.yml:5: authorization.bindings: would bind nobody: without another key of auth than none everybody may do everything"},
 		{minimal + "authorization: {naming: {maxdepht: 2}}", "c.yml:3: authorization.naming.maxdepht: unknown key; the nearest is authorization.naming.maxdepth"},
-		{minimal + "auth:\n  none:\n  token: {realm: x}", "c.yml:5: auth.token: not implemented in this version: without it everybody could do everything|" +
-			"c.yml:5: auth: has both none (c.yml:4) and token; keep one"},
-		{minimal + "http: {tls: {certificate: a.pem}}", "c.yml:3: http.tls: not implemented in this version: without it passwords and content would travel in the clear"},
+		{minimal + "auth:\n  none:\n  openshift: {realm: x}", "c.yml:5: auth.openshift: not implemented in this version: without it everybody could do everything|" +
+			"c.yml:5: auth: has both none (c.yml:4) and openshift; keep one"},
+		{minimal + "auth:\n  none:\n  token: {realm: 'https://x/', service: s, issuer: i, jwks: k}",
+			"c.yml:4: auth.none: lets everybody do everything, so that nothing may stand beside it; keep one"},
+		{minimal + "auth:\n  token: {realm: x}", "c.yml:4: auth.token.service: must be the name of this registry, which tokens must be for|" +
+			"c.yml:4: auth.token.issuer: must be given: the iss of the tokens|c.yml:4: auth.token: must have rootcertbundle or jwks, by which tokens are checked|" +
+			"c.yml:4: auth.token.realm: must be the URL of the token server such as https://auth.example.com/token"},
+		{minimal + "auth:\n  token: {autoredirect: true, autoredirectpath: x, service: s, issuer: i, jwks: k}",
+			`c.yml:4: auth.token.autoredirectpath: must begin with a slash, not "x"`},
+		{minimal + "auth: {oidc: {}}", "c.yml:3: auth.oidc.issuers: must name an identity provider"},
+		{minimal + "auth:\n  oidc:\n    issuers:\n    - {audiences: ['']}\n    - {url: u, audiences: [a], groups: [{prefix: x}]}\n",
+			"c.yml:6: auth.oidc.issuers[0].url: must be given: the iss of the tokens|" +
+				"c.yml:6: auth.oidc.issuers[0].audiences: must name an audience: tokens for other services would be taken otherwise|" +
+				"c.yml:7: auth.oidc.issuers[1].groups[0].claim: must be given"},
+		{minimal + "http: {tls: {certificate: a.pem}}", "c.yml:3: http.tls.key: must be the path of a file, since there is a certificate"},
 		{minimal + "proxy:\n  username: ''\n  remoteurl: https://x", "c.yml:5: proxy: not implemented in this version: without it the server would be no mirror but an empty registry"},
 		{minimal + "health: {file: [{file: /x}]}", "c.yml:3: health.file: not implemented in this version: the file would not take the server out of service"},
 		{minimal + "health: {fil: []}", "c.yml:3: health.fil: unknown key; the nearest is health.file"},

@@ -64,14 +64,21 @@ func replacePart(t *testing.T, page, begin, end, part string) string {
 	return before + begin + part + end + after
 }
 
-// docComments returns the comments of the fields in config.go, by "Type.Field", each in one line.
+// docComments returns the comments of the fields of the sections, by "Type.Field", each in one line.
 func docComments(t *testing.T) map[string]string {
 	t.Helper()
-	file, err := parser.ParseFile(token.NewFileSet(), "config.go", nil, parser.ParseComments)
-	if err != nil {
-		t.Fatal(err)
-	}
 	docs := map[string]string{}
+	for _, name := range []string{"config.go", "tls.go"} {
+		file, err := parser.ParseFile(token.NewFileSet(), name, nil, parser.ParseComments)
+		if err != nil {
+			t.Fatal(err)
+		}
+		fieldComments(file, docs)
+	}
+	return docs
+}
+
+func fieldComments(file *ast.File, docs map[string]string) {
 	ast.Inspect(file, func(n ast.Node) bool {
 		spec, ok := n.(*ast.TypeSpec)
 		if !ok {
@@ -86,7 +93,6 @@ func docComments(t *testing.T) map[string]string {
 		}
 		return false
 	})
-	return docs
 }
 
 // documented calls yield for each key with its depth and its comment.
@@ -228,7 +234,7 @@ func example(docs map[string]string) string {
 		for _, line := range wrap(doc, 110-len(indent)) {
 			fmt.Fprintf(&out, "%s# %s\n", indent, line)
 		}
-		if f.enum != nil && len(f.enum) > 1 {
+		if len(f.enum) > 1 {
 			fmt.Fprintf(&out, "%s# One of %s.\n", indent, strings.Join(f.enum, ", "))
 		}
 		fmt.Fprintln(&out, strings.TrimRight(indent+mark+f.key+": "+value, " "))

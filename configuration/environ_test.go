@@ -99,6 +99,13 @@ func TestVariables(t *testing.T) {
 		{"auth: none", []string{"REGISTRY_AUTH=none"}, func(c *Config) bool { return c.Auth.None != nil }},
 		{"auth: htpasswd as distribution's examples have it", []string{"REGISTRY_AUTH=htpasswd", "REGISTRY_AUTH_HTPASSWD_REALM=r",
 			"REGISTRY_AUTH_HTPASSWD_PATH=/p"}, func(c *Config) bool { return c.Auth.None == nil && *c.Auth.HTPasswd == HTPasswd{"r", "/p"} }},
+		{"auth: token as distribution's examples have it", []string{"REGISTRY_AUTH=token", "REGISTRY_AUTH_TOKEN_REALM=https://a/token",
+			"REGISTRY_AUTH_TOKEN_SERVICE=s", "REGISTRY_AUTH_TOKEN_ISSUER=i", "REGISTRY_AUTH_TOKEN_ROOTCERTBUNDLE=/p"},
+			func(c *Config) bool {
+				return c.Auth.Token.RootCertBundle == "/p" && c.Auth.Token.Refresh == 5*time.Minute && c.Auth.Configured()
+			}},
+		{"auth: an issuer", []string{"REGISTRY_AUTH_OIDC_ISSUERS_0_URL=https://a", "REGISTRY_AUTH_OIDC_ISSUERS_0_AUDIENCES_0=b"},
+			func(c *Config) bool { return c.Auth.OIDC.Issuers[0].User == "sub" && c.Auth.Configured() }},
 		{"auth: several", []string{"REGISTRY_AUTH_HTPASSWD_PATH=/p", "REGISTRY_AUTH_ANONYMOUS_0=pull"},
 			func(c *Config) bool { return c.Auth.HTPasswd.Path == "/p" && c.Auth.Anonymous[0] == "pull" }},
 		{"auth: none as a section", []string{"REGISTRY_AUTH_NONE={}"}, func(c *Config) bool { return c.Auth.None != nil }},
@@ -171,10 +178,10 @@ func TestRefusedVariables(t *testing.T) {
 		{[]string{"REGISTRY_STORAGE_EMPTYDIR_SIZELIMIT=1", "REGISTRY_STORAGE_FILESYSTEM_SHARED=true"}, `REGISTRY_STORAGE_FILESYSTEM_SHARED: ` +
 			`is for filesystem, but REGISTRY_STORAGE_EMPTYDIR_SIZELIMIT is for emptydir; choose one by REGISTRY_STORAGE`},
 		{[]string{"REGISTRY_AUTH="}, "REGISTRY_AUTH: is empty, which would remove the section; unset it, or name one of " +
-			"none, token, openshift, silly"},
+			"none, openshift, silly"},
 		{[]string{"REGISTRY_AUTH=htpasswd", "REGISTRY_AUTH_HTPASSWD_REALM=x"},
 			"REGISTRY_AUTH: auth.htpasswd.path: must be the path of a file of users; `berth user add` makes one"},
-		{[]string{"REGISTRY_HTTP_TLS_KEY=x"}, `REGISTRY_HTTP_TLS_KEY: http.tls: not implemented in this version: without it passwords and content would travel in the clear`},
+		{[]string{"REGISTRY_HTTP_TLS_KEY=x"}, `REGISTRY_HTTP_TLS_KEY: http.tls.certificate: must be the path of a file, since there is a key`},
 		{[]string{"REGISTRY_NOTIFICATIONS_ENDPOINTS_0_URL=http://x"},
 			`REGISTRY_NOTIFICATIONS_ENDPOINTS_0_URL: notifications.endpoints: not implemented in this version: its endpoints would wait for events in vain`},
 		{[]string{"REGISTRY_HEALTH_FILECHECKERS_0_FILE=/x"},

@@ -50,12 +50,10 @@ var foreignKeys = []foreignKey{
 	{path: "storage.redirect", verdict: accepted, why: "no driver of this version redirects"},
 	{path: "storage.tag", verdict: ignored, why: "no request searches all tags"},
 
-	{path: "auth.token", verdict: refused, choice: true, why: notYet + openToAll},
 	{path: "auth.openshift", verdict: refused, choice: true, why: notYet + openToAll},
 	{path: "auth.silly", verdict: refused, choice: true, why: "it lets everybody in; write auth: none if that is meant"},
 
-	{path: "http.tls", verdict: refused, why: notYet + "without it passwords and content would travel in the clear"},
-	{path: "http.http2", verdict: accepted, why: "HTTP/2 comes with TLS only"},
+	{path: "http.tls.letsencrypt", verdict: refused, why: notYet + "without it there would be no certificate"},
 	{path: "http.h2c", verdict: ignored, why: "clients use HTTP/1.1"},
 	{path: "http.debug", verdict: ignored, why: "there is no debug listener in this version"},
 

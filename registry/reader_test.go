@@ -82,12 +82,12 @@ func TestReadAnywhere(t *testing.T) {
 // it before, and none may get its last bytes.
 func TestFlippedBit(t *testing.T) {
 	content := pattern("", 100_000)
-	blobsInParts(t, content, func(t *testing.T, f *fixture, p registry.Repository, d registry.Digest) {
+	blobsInParts(t, content, func(t *testing.T, f *fixture, _ registry.Repository, d registry.Digest) {
 		var err error
 		if f.registry, err = registry.Open(t.Context(), f.store, nil); err != nil { // one that has not verified it
 			t.Fatal(err)
 		}
-		p = f.repository("team/app")
+		p := f.repository("team/app")
 		for _, key := range f.keys("data/") {
 			whole := f.read(key)
 			flipped := append([]byte{}, whole...)

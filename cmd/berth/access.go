@@ -3,16 +3,18 @@ package main
 import (
 	"context"
 	"errors"
-	"net/http"
 	"os"
+	"reflect"
 	"sync/atomic"
 
 	"github.com/sirupsen/logrus"
 
 	"berth/auth"
 	"berth/auth/htpasswd"
+	"berth/auth/oidc"
 	"berth/auth/policy"
 	"berth/auth/reload"
+	"berth/auth/token"
 	"berth/configuration"
 	"berth/registry"
 	"berth/registry/api"
@@ -20,29 +22,27 @@ import (
 
 // An access is who is let in and what they may do, with the rules in force. It is safe for concurrent use.
 type access struct {
-	auth      configuration.Auth // as it was at the start
-	methods   auth.Methods       // none when nobody can log in
-	users     *htpasswd.File     // one of the methods; nil: none
-	challenge string             // for Basic authentication
-	holder    *policy.Holder     // of the policy in rules, with the groups; nil when everybody may do everything
-	rules     atomic.Pointer[rules]
-	log       logrus.FieldLogger
+	auth    configuration.Auth   // as it was at the start
+	methods auth.Methods         // none when nobody can log in
+	users   *htpasswd.File       // one of the methods, as the next two; nil: none
+	token   *token.Authenticator // nil: none
+	oidc    *oidc.Authenticator  // nil: none
+	realm   string               // for Basic authentication
+	holder  *policy.Holder       // of the policy in rules, with the groups; nil when everybody may do everything
+	rules   atomic.Pointer[rules]
+	log     logrus.FieldLogger
 }
 
-// newAccess reads the files that a configuration names. Errors name the key, or the line of a file, that is wrong.
-func newAccess(c *configuration.Config, log logrus.FieldLogger) (*access, error) {
+// newAccess reads the files that a configuration names, and fetches the key set of its token server. Errors name the key, or
+// the line of a file, that is wrong.
+func newAccess(ctx context.Context, c *configuration.Config, log logrus.FieldLogger) (*access, error) {
 	r, err := newRules(c)
 	if err != nil {
 		return nil, err
 	}
-	a := &access{auth: c.Auth, log: log}
-	if users := c.Auth.HTPasswd; users != nil {
-		a.challenge = auth.BasicChallenge(users.Realm)
-		a.users, err = htpasswd.Open(users.Path, &htpasswd.Options{OnError: a.failed, OnReload: a.reloaded("the users")})
-		if err != nil {
-			return nil, at(c, "auth.htpasswd.path", err)
-		}
-		a.methods = append(a.methods, a.users) // last: it takes every password
+	a := &access{auth: c.Auth, realm: "Registry", log: log}
+	if err := a.openMethods(ctx, c); err != nil {
+		return nil, err
 	}
 	groups, err := a.openGroups(c)
 	if err != nil {
@@ -53,6 +53,30 @@ func newAccess(c *configuration.Config, log logrus.FieldLogger) (*access, error)
 	}
 	a.rules.Store(r)
 	return a, nil
+}
+
+func (a *access) openMethods(ctx context.Context, c *configuration.Config) (err error) {
+	if a.token, err = a.openToken(ctx, c); err != nil {
+		return err
+	}
+	if a.token != nil {
+		a.methods = append(a.methods, a.token)
+	}
+	if a.oidc, err = a.openOIDC(c); err != nil {
+		return err
+	}
+	if a.oidc != nil {
+		a.methods = append(a.methods, a.oidc)
+	}
+	if users := c.Auth.HTPasswd; users != nil {
+		a.realm = users.Realm
+		a.users, err = htpasswd.Open(users.Path, &htpasswd.Options{OnError: a.failed, OnReload: a.reloaded("the users")})
+		if err != nil {
+			return at(c, "auth.htpasswd.path", err)
+		}
+		a.methods = append(a.methods, a.users) // last: it takes every password
+	}
+	return nil
 }
 
 // openGroups returns nil when there is no file of groups.
@@ -103,12 +127,12 @@ func (a *access) options(o api.Options) *api.Options {
 		o.MayMoveTags = func(s *auth.Subject, repository string) bool { return a.holder.Policy().MayMoveTags(s, repository) }
 	}
 	if len(a.methods) > 0 {
-		o.Challenge = func(*http.Request, []auth.Access, error) string { return a.challenge }
+		o.Challenge = a.challenge
 	}
 	return &o
 }
 
-var errRestart = errors.New("auth.none, auth.htpasswd and whether there is an auth section change by a restart only")
+var errRestart = errors.New("of auth, only auth.anonymous changes without a restart, and not whether there is an auth section")
 
 // apply puts the rules of another configuration in force, or none of them.
 func (a *access) apply(c *configuration.Config) error {
@@ -134,10 +158,9 @@ func (a *access) apply(c *configuration.Config) error {
 }
 
 func sameMethods(a, b configuration.Auth) bool {
-	if (a.None == nil) != (b.None == nil) || (a.HTPasswd == nil) != (b.HTPasswd == nil) || a.Configured() != b.Configured() {
-		return false
-	}
-	return a.HTPasswd == nil || *a.HTPasswd == *b.HTPasswd
+	configured := a.Configured() == b.Configured()
+	a.Anonymous, b.Anonymous = nil, nil
+	return configured && reflect.DeepEqual(a, b)
 }
 
 // reloader returns a task that reads the configuration again at each signal and puts in force what can change while the

@@ -193,10 +193,18 @@ authorization:
 
 func startGuarded(t *testing.T) *guarded {
 	t.Helper()
+	return startWith(t, func(g *guarded) string {
+		file(t, g.dir, "groups", "writers: [ann]\n")
+		return guardedConfig
+	})
+}
+
+// startWith starts a server with a file of users and the configuration that prepare returns.
+func startWith(t *testing.T, prepare func(g *guarded) string) *guarded {
+	t.Helper()
 	g := &guarded{T: t, dir: t.TempDir(), code: make(chan int, 1)}
 	usersOf(t, g.dir, "ann", "bob")
-	file(t, g.dir, "groups", "writers: [ann]\n")
-	g.configure(guardedConfig)
+	g.configure(prepare(g))
 	found := make(chan string, 1)
 	g.stderr = &logged{pattern: regexp.MustCompile(`msg=listening address="([^"]+)"`), found: found}
 	go func() {
@@ -232,13 +240,21 @@ func (g *guarded) signal(line string) {
 // do sends a request as a user, "" for anonymous, and returns the answer with its body.
 func (g *guarded) do(user, password, method, path, body string) (*http.Response, string) {
 	g.Helper()
+	return g.send(func(r *http.Request) {
+		if user != "" {
+			r.SetBasicAuth(user, password)
+		}
+	}, method, path, body)
+}
+
+// send sends a request with the credentials that login adds, and returns the answer with its body.
+func (g *guarded) send(login func(*http.Request), method, path, body string) (*http.Response, string) {
+	g.Helper()
 	r, err := http.NewRequest(method, g.url+path, strings.NewReader(body))
 	if err != nil {
 		g.Fatal(err)
 	}
-	if user != "" {
-		r.SetBasicAuth(user, password)
-	}
+	login(r)
 	if strings.Contains(path, "/manifests/") {
 		r.Header.Set("Content-Type", "application/vnd.oci.image.index.v1+json")
 	}
@@ -289,7 +305,7 @@ func (g *guarded) stop() {
 		g.Errorf("it exits with %d: %s", code, g.stderr.String())
 	}
 	for name, output := range map[string]string{"the log": g.stderr.String(), "the access log": g.stdout.String()} {
-		for _, secret := range []string{"-secret", "$2", "Basic ", base64.StdEncoding.EncodeToString([]byte("ann:ann-secret"))} {
+		for _, secret := range []string{"-secret", "$2", "Basic ", "eyJ", base64.StdEncoding.EncodeToString([]byte("ann:ann-secret"))} {
 			if strings.Contains(output, secret) {
 				g.Errorf("%s has %q: %s", name, secret, output)
 			}

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 
+	"github.com/sirupsen/logrus"
 	"github.com/spf13/cobra"
 
 	"berth/configuration"
@@ -15,14 +16,18 @@ func newConfig(env environment) *cobra.Command {
 	config.AddCommand(&cobra.Command{
 		Use: "check [FILE]", Short: "Tell whether the server would accept a configuration",
 		Long: "check reads a file and the REGISTRY_* variables as `berth serve` does, and lists all that is wrong with them.\n" +
-			"It opens no storage and listens nowhere.",
+			"It opens no storage and listens nowhere, but reads the files that auth names, and fetches the keys of its token server.",
 		Example: "  berth config check config.yml\n  REGISTRY_HTTP_ADDR=:5000 berth config check config.yml",
 		Args:    usage(cobra.MaximumNArgs(1)),
-		RunE: func(_ *cobra.Command, args []string) error {
-			file, _, err := load(args, env)
-			if err == nil {
-				_, err = fmt.Fprintf(env.stdout, "%s: ok\n", file)
+		RunE: func(cmd *cobra.Command, args []string) error {
+			file, c, err := load(args, env)
+			if err != nil {
+				return err
 			}
+			if _, err := newAccess(cmd.Context(), c, discard()); err != nil {
+				return err
+			}
+			_, err = fmt.Fprintf(env.stdout, "%s: ok\n", file)
 			return err
 		},
 	}, &cobra.Command{
@@ -39,6 +44,13 @@ func newConfig(env environment) *cobra.Command {
 		},
 	})
 	return config
+}
+
+// discard is a log for what is returned as an error anyhow.
+func discard() *logrus.Logger {
+	log := logrus.New()
+	log.Out = io.Discard
+	return log
 }
 
 // load reads the configuration for a command line and prints its warnings.

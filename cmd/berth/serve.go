@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/signal"
 	"regexp"
+	"strings"
 	"syscall"
 
 	"github.com/sirupsen/logrus"
@@ -75,7 +76,7 @@ func serve(ctx context.Context, file string, env environment) error {
 	}
 	defer closeAll(listeners)
 	log.WithFields(logrus.Fields{"version": version, "storage": c.Storage.Driver(), "auth": describeAuth(c)}).Info("starting")
-	who, err := newAccess(c, log)
+	who, err := newAccess(starting, c, log)
 	if err != nil {
 		return err
 	}
@@ -140,10 +141,14 @@ func (p process) newServer(ctx context.Context, store storage.Driver, lines *obs
 	if err != nil {
 		return nil, err
 	}
+	certificates, err := openTLS(c, p.log)
+	if err != nil {
+		return nil, err
+	}
 	o := server.Options{
-		Prefix: c.HTTP.Prefix, ReadHeaderTimeout: c.HTTP.ReadHeaderTimeout, IdleTimeout: c.HTTP.IdleTimeout,
+		TLS: certificates, HTTP1Only: c.HTTP.HTTP2.Disabled, Prefix: c.HTTP.Prefix, ReadHeaderTimeout: c.HTTP.ReadHeaderTimeout, IdleTimeout: c.HTTP.IdleTimeout,
 		ProgressTimeout: c.HTTP.ProgressTimeout, DrainTimeout: c.HTTP.DrainTimeout, MaxHeaderBytes: int(c.HTTP.MaxHeaderBytes),
-		Check: server.StorageCheck(store), AccessLog: lines, Log: p.log, Background: []func(context.Context){p.reload},
+		Check: server.StorageCheck(store), AccessLog: lines, Log: p.log, Background: []func(context.Context){p.reload, p.access.warm},
 	}
 	if purging := c.Storage.Maintenance.UploadPurging; purging.Enabled {
 		o.Background = append(o.Background,
@@ -188,12 +193,23 @@ func describeAuth(c *configuration.Config) string {
 	switch {
 	case c.Auth.None != nil:
 		return "none: everybody may do everything"
-	case c.Auth.HTPasswd != nil:
-		return "htpasswd"
-	case c.Auth.Configured():
+	case !c.Auth.Configured():
+		return "none is configured: only this machine is listened to"
+	}
+	var methods []string
+	if c.Auth.Token != nil {
+		methods = append(methods, "token")
+	}
+	if c.Auth.OIDC != nil {
+		methods = append(methods, "oidc")
+	}
+	if c.Auth.HTPasswd != nil {
+		methods = append(methods, "htpasswd")
+	}
+	if len(methods) == 0 {
 		return "anonymous only"
 	}
-	return "none is configured: only this machine is listened to"
+	return strings.Join(methods, ", ")
 }
 
 // closeAll closes listeners that may be closed already.

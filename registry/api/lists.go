@@ -1,6 +1,7 @@
 package api
 
 import (
+	"errors"
 	"net/http"
 	"net/url"
 	"strings"
@@ -80,7 +81,7 @@ func appendNames(b []byte, names []string) []byte {
 	return b
 }
 
-// catalog lists the repositories that the client may pull from.
+// catalog lists the repositories that the client may see.
 func (a *API) catalog(c *call) error {
 	n := c.n
 	if n < 0 {
@@ -100,9 +101,9 @@ func (a *API) catalog(c *call) error {
 		}
 		for i, name := range page {
 			after = name.String()
-			if allowed, err := a.may(c, auth.Access{Action: auth.Pull, Repository: after}); err != nil {
+			if listed, err := a.lists(c, after); err != nil {
 				return err
-			} else if allowed {
+			} else if listed {
 				names = append(names, after)
 			}
 			if len(names) == n {
@@ -116,6 +117,20 @@ func (a *API) catalog(c *call) error {
 	}
 	body := appendNames([]byte(`{"repositories":[`), names)
 	return writeBody(c.w, http.StatusOK, "application/json", append(body, "]}\n"...))
+}
+
+// lists reports whether the catalog shows a repository to who sent c: one that they may pull from, and with a token one that
+// nothing but its scope keeps them from, since to be for the catalog is scope enough. That is how distribution lists.
+func (a *API) lists(c *call, repository string) (bool, error) {
+	err := a.authorizer.Authorize(c.r.Context(), c.subject, auth.Access{Action: auth.Pull, Repository: repository})
+	var denied *auth.DeniedError
+	switch {
+	case errors.As(err, &denied):
+		return denied.Scoped, nil
+	case errors.Is(err, auth.ErrDenied):
+		return false, nil
+	}
+	return err == nil, err
 }
 
 // listReferrers answers with an index of the manifests whose subject is the digest. There is always one, be it empty.

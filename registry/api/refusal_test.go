@@ -69,6 +69,30 @@ func TestDenied(t *testing.T) {
 	w.run(exchange{do: push, want: 403, code: "DENIED", answer: "WWW-Authenticate:"}) // there is nobody to log in as
 }
 
+// forCatalog lets a token list, and pull from nothing: from "a" for want of scope, from anything else for want of a role.
+type forCatalog struct{}
+
+func (forCatalog) Authorize(ctx context.Context, s auth.Subject, want ...auth.Access) error {
+	if s.Name == "pusher" || want[0].Action == auth.List {
+		return nil
+	}
+	return narrow{scoped: want[0].Repository == "a"}.Authorize(ctx, s, want...)
+}
+
+// TestCatalogOfToken: a token that is for the catalog alone lists what its owner may pull from.
+func TestCatalogOfToken(t *testing.T) {
+	w := newWorldFor(t, byHeader{}, forCatalog{}, &Options{Challenge: explaining})
+	for _, repository := range []string{"a", "b"} {
+		w.run(exchange{do: "PUT /v2/" + repository + "/manifests/v1", header: "User: pusher\nContent-Type: " + indexType,
+			body: `{"schemaVersion":2,"mediaType":"` + indexType + `","manifests":[]}`, want: 201})
+	}
+	w.run(
+		exchange{do: "GET /v2/_catalog", header: "User: ann", want: 200, content: "{\"repositories\":[\"a\"]}\n"},
+		exchange{do: "GET /v2/a/manifests/v1", header: "User: ann", want: 401},
+		exchange{do: "GET /v2/b/manifests/v1", header: "User: ann", want: 403},
+	)
+}
+
 // TestAnonymousIsToldHowToLogIn: whoever is let in without credentials may still want to log in.
 func TestAnonymousIsToldHowToLogIn(t *testing.T) {
 	w := newWorldFor(t, byHeader{}, rights{" pull ": true, "ann pull ": true}, &Options{Challenge: explaining})

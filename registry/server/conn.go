@@ -29,7 +29,20 @@ func (l listener) Accept() (net.Conn, error) {
 type conn struct {
 	net.Conn
 	timeout time.Duration
-	armed   atomic.Int64 // when the write deadline was last set, in Unix nanoseconds
+	armed   atomic.Int64 // when the write deadline was last extended, in Unix nanoseconds
+	bounded atomic.Bool  // the user of the connection set a write deadline of its own
+}
+
+// SetWriteDeadline sets a deadline that holds until it is set to zero, as that of a TLS handshake.
+func (c *conn) SetWriteDeadline(t time.Time) error {
+	c.bounded.Store(!t.IsZero())
+	c.armed.Store(0)
+	return c.Conn.SetWriteDeadline(t)
+}
+
+// SetDeadline is SetWriteDeadline for both ways.
+func (c *conn) SetDeadline(t time.Time) error {
+	return errors.Join(c.SetWriteDeadline(t), c.SetReadDeadline(t))
 }
 
 // arm extends the write deadline, unless that was done a moment ago.
@@ -42,8 +55,11 @@ func (c *conn) arm() error {
 }
 
 func (c *conn) rearm(now time.Time) error {
+	if c.bounded.Load() {
+		return nil
+	}
 	c.armed.Store(now.UnixNano())
-	return c.SetWriteDeadline(now.Add(c.timeout))
+	return c.Conn.SetWriteDeadline(now.Add(c.timeout))
 }
 
 func (c *conn) Write(p []byte) (written int, err error) {
@@ -53,7 +69,7 @@ func (c *conn) Write(p []byte) (written int, err error) {
 	for {
 		n, err := c.Conn.Write(p[written:])
 		written += n
-		if n == 0 || !errors.Is(err, os.ErrDeadlineExceeded) {
+		if n == 0 || !errors.Is(err, os.ErrDeadlineExceeded) || c.bounded.Load() {
 			return written, err
 		}
 		if err := c.rearm(time.Now()); err != nil {
@@ -77,7 +93,7 @@ func (c *conn) ReadFrom(src io.Reader) (sum int64, err error) {
 		before := limited.N
 		n, err := fast.ReadFrom(limited)
 		sum += n
-		if n == 0 || before-limited.N != n || !errors.Is(err, os.ErrDeadlineExceeded) {
+		if n == 0 || before-limited.N != n || !errors.Is(err, os.ErrDeadlineExceeded) || c.bounded.Load() {
 			return sum, err
 		}
 		if err := c.rearm(time.Now()); err != nil {

@@ -35,6 +35,10 @@ type Options struct {
 	DrainTimeout time.Duration
 	// MaxHeaderBytes bounds the header of a request. 0: 64 KiB.
 	MaxHeaderBytes int
+	// TLS is spoken with these certificates. Nil: plain HTTP is spoken.
+	TLS *TLS
+	// HTTP1Only turns HTTP/2 off, which is spoken over TLS.
+	HTTP1Only bool
 	// Check says whether requests can be served. Nil: always.
 	Check func(context.Context) error
 	// Background runs beside the requests, until its context ends.
@@ -72,11 +76,17 @@ func New(api http.Handler, o Options) *Server {
 	s := &Server{o: o, supervisor: supervisor{os.Getenv}}
 	s.probe = &probe{check: o.Check, timeout: probeTimeout, ttl: probeTTL, log: o.Log}
 	s.http = &http.Server{
-		Handler:           observe.Handler(progressing(s.routes(api), o.ProgressTimeout), o.AccessLog, o.Log),
+		Handler:           streaming(observe.Handler(progressing(s.routes(api), o.ProgressTimeout), o.AccessLog, o.Log), o.ProgressTimeout),
 		ReadHeaderTimeout: o.ReadHeaderTimeout,
 		IdleTimeout:       o.IdleTimeout,
 		MaxHeaderBytes:    o.MaxHeaderBytes,
 		ErrorLog:          log.New(httpErrors{o.Log}, "", 0),
+		Protocols:         new(http.Protocols),
+	}
+	s.http.Protocols.SetHTTP1(true)
+	s.http.Protocols.SetHTTP2(!o.HTTP1Only)
+	if o.TLS != nil {
+		s.http.TLSConfig = o.TLS.config
 	}
 	return s
 }
@@ -117,13 +127,17 @@ func (s *Server) Run(ctx context.Context, listeners []net.Listener, signals <-ch
 	background, stop := context.WithCancel(context.WithoutCancel(ctx))
 	var running sync.WaitGroup
 	defer func() { stop(); running.Wait() }()
-	for _, task := range append(s.o.Background, s.supervisor.watchdog) {
+	tasks := append(s.o.Background, s.supervisor.watchdog)
+	if s.o.TLS != nil {
+		tasks = append(tasks, s.o.TLS.watch)
+	}
+	for _, task := range tasks {
 		running.Go(func() { task(background) })
 	}
 	failed := make(chan error, len(listeners))
 	for _, l := range listeners {
-		go func() { failed <- s.http.Serve(listener{l, s.o.ProgressTimeout}) }()
-		s.o.Log.WithField("address", l.Addr().String()).Info("listening")
+		go func() { failed <- s.serve(listener{l, s.o.ProgressTimeout}) }()
+		s.o.Log.WithFields(logrus.Fields{"address": l.Addr().String(), "tls": s.o.TLS != nil}).Info("listening")
 	}
 	s.tell("READY=1")
 	var cause error
@@ -136,6 +150,14 @@ func (s *Server) Run(ctx context.Context, listeners []net.Listener, signals <-ch
 	}
 	s.drain(signals)
 	return cause
+}
+
+// serve speaks TLS above the connections that must make progress: a handshake that stalls is cut like a header.
+func (s *Server) serve(l net.Listener) error {
+	if s.o.TLS == nil {
+		return s.http.Serve(l)
+	}
+	return s.http.ServeTLS(l, "", "")
 }
 
 // drain ends the server: gently at first.

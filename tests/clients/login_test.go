@@ -20,6 +20,12 @@ const (
 // guarded runs a registry with users, and with more variables.
 func guarded(t *testing.T, env ...string) *harness.Server {
 	t.Helper()
+	return guardedBy(t, harness.Options{Env: env})
+}
+
+// guardedBy is guarded with other options.
+func guardedBy(t *testing.T, o harness.Options) *harness.Server {
+	t.Helper()
 	binary, err := harness.Binary()
 	must(t, err)
 	users := filepath.Join(t.TempDir(), "users")
@@ -30,12 +36,12 @@ func guarded(t *testing.T, env ...string) *harness.Server {
 			t.Fatalf("berth user add: %v: %s", err, out)
 		}
 	}
-	return harness.Start(t, harness.Options{Env: append(env,
+	o.Env = append(o.Env,
 		"REGISTRY_AUTH_HTPASSWD_PATH="+users,
 		"REGISTRY_AUTHORIZATION_BINDINGS=["+
 			"{subjects: ['user:ann'], roles: [registry-editor], repositories: ['team/**']}, "+
-			"{subjects: ['user:bob'], roles: [registry-viewer], repositories: ['team/**']}]",
-	)})
+			"{subjects: ['user:bob'], roles: [registry-viewer], repositories: ['team/**']}]")
+	return harness.Start(t, o)
 }
 
 // fails asks that a command fail and say one of the words.

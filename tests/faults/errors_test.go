@@ -184,9 +184,7 @@ func image(x *failing) []*harness.Reply {
 	for n := range 4 {
 		set := content.Algorithm(content.Digest).Image(fmt.Sprint(x.Name(), n), content.AMD64(), []int{500, 6000}, nil)
 		for _, b := range set.Blobs {
-			for _, r := range steps(x.T, x.s.Client, "fail/image", b) {
-				replies = append(replies, r)
-			}
+			replies = append(replies, steps(x.T, x.s.Client, "fail/image", b)...)
 		}
 		r, err := x.s.Do(harness.Call{Method: "PUT", Path: "/v2/fail/image/manifests/v", Body: set.Top().Bytes,
 			Header: http.Header{"Content-Type": {set.Top().MediaType}}})

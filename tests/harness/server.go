@@ -2,6 +2,8 @@ package harness
 
 import (
 	"bytes"
+	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"net"
@@ -27,6 +29,7 @@ type Options struct {
 	Root    string   // the folder of the store; a temporary one when empty
 	Env     []string // REGISTRY_… variables over the generated configuration
 	Race    bool     // under the race detector, where it can be had
+	TLS     string   // the folder of what `berth tls self-signed` wrote, to serve HTTPS with
 }
 
 // A Server is one address and one store, served by one process after another.
@@ -58,6 +61,9 @@ func Start(t testing.TB, o Options) *Server {
 	}
 	s.Addr = freeAddr(t)
 	s.Client = NewClient("http://" + s.Addr)
+	if o.TLS != "" {
+		s.secure(o.TLS)
+	}
 	s.config = filepath.Join(t.TempDir(), "config.yml")
 	if err := os.WriteFile(s.config, []byte(configuration(o.Storage, s.Root, s.Addr)), 0o600); err != nil {
 		t.Fatal(err)
@@ -155,12 +161,21 @@ func environWithout(prefix string) []string {
 }
 
 func (s *Server) ready() bool {
-	r, err := http.Get("http://" + s.Addr + "/readyz")
-	if err != nil {
-		return false
+	r, err := s.Get("/readyz")
+	return err == nil && r.Status == http.StatusOK
+}
+
+// secure has the server speak TLS, and the client trust the authority that is in the folder too.
+func (s *Server) secure(dir string) {
+	s.t.Helper()
+	s.env = append(s.env, "REGISTRY_HTTP_TLS_CERTIFICATE="+filepath.Join(dir, "tls.crt"), "REGISTRY_HTTP_TLS_KEY="+filepath.Join(dir, "tls.key"))
+	ca, err := os.ReadFile(filepath.Join(dir, "ca.crt"))
+	roots := x509.NewCertPool()
+	if err != nil || !roots.AppendCertsFromPEM(ca) {
+		s.t.Fatalf("read the authority in %s: %v", dir, err)
 	}
-	r.Body.Close()
-	return r.StatusCode == http.StatusOK
+	s.Client = NewClient("https://" + s.Addr)
+	s.http.Transport.(*http.Transport).TLSClientConfig = &tls.Config{RootCAs: roots}
 }
 
 // watch fails the test when the process ends without having been told to.

@@ -1,0 +1,37 @@
+package main
+
+import (
+	"crypto/tls"
+	"fmt"
+
+	"github.com/sirupsen/logrus"
+
+	"berth/configuration"
+	"berth/registry/server"
+)
+
+// openTLS reads the certificates that a configuration names. Nil: plain HTTP is configured.
+func openTLS(c *configuration.Config, log logrus.FieldLogger) (*server.TLS, error) {
+	section := c.HTTP.TLS
+	if !section.Configured() {
+		return nil, nil
+	}
+	o := server.TLSOptions{
+		MinVersion: tls.VersionTLS12, CipherSuites: section.CipherSuites,
+		ClientCAs: section.ClientCAs, ClientAuth: section.ClientAuth, Log: log,
+	}
+	if section.MinimumTLS == "tls1.3" {
+		o.MinVersion = tls.VersionTLS13
+	}
+	if section.Certificate != "" {
+		o.Certificates = append(o.Certificates, server.CertificateFile{
+			Setting: "http.tls.certificate", Certificate: section.Certificate, Key: section.Key,
+		})
+	}
+	for i, one := range section.Certificates {
+		o.Certificates = append(o.Certificates, server.CertificateFile{
+			Setting: fmt.Sprintf("http.tls.certificates[%d]", i), Hostnames: one.Hostnames, Certificate: one.Certificate, Key: one.Key,
+		})
+	}
+	return server.OpenTLS(o)
+}

@@ -1,0 +1,87 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+
+	"berth/auth"
+	"berth/auth/jwt"
+	"berth/auth/oidc"
+	"berth/auth/token"
+	"berth/configuration"
+)
+
+// openToken returns nil when no token server is configured. What is wrong with keys is put down to the key they are of: the
+// bundle is tried alone first.
+func (a *access) openToken(ctx context.Context, c *configuration.Config) (*token.Authenticator, error) {
+	t := c.Auth.Token
+	if t == nil {
+		return nil, nil
+	}
+	if _, err := jwt.ParseAlgorithms(t.SigningAlgorithms); err != nil {
+		return nil, at(c, "auth.token.signingalgorithms", err)
+	}
+	o := token.Options{
+		Realm: t.Realm, Service: t.Service, Issuer: t.Issuer, RootCertBundle: t.RootCertBundle,
+		Refresh: t.Refresh, Client: jwt.Client{CA: t.CA}, Algorithms: t.SigningAlgorithms,
+		AutoRedirect: t.AutoRedirect, AutoRedirectPath: t.AutoRedirectPath,
+		OnError: a.failed, OnReload: a.reloaded("the keys of tokens"),
+	}
+	var opened *token.Authenticator
+	var err error
+	if t.RootCertBundle != "" {
+		if opened, err = token.New(ctx, o); err != nil {
+			return nil, at(c, "auth.token.rootcertbundle", err)
+		}
+	}
+	if o.JWKS = t.JWKS; o.JWKS != "" {
+		if opened, err = token.New(ctx, o); err != nil {
+			return nil, at(c, "auth.token.jwks", err)
+		}
+	}
+	return opened, nil
+}
+
+// openOIDC returns nil when no identity provider is configured. Each is tried alone first, so that an error can name it.
+func (a *access) openOIDC(c *configuration.Config) (*oidc.Authenticator, error) {
+	if c.Auth.OIDC == nil {
+		return nil, nil
+	}
+	o := oidc.Options{OnError: a.failed, OnReload: a.reloaded("the keys of an issuer")}
+	for n, i := range c.Auth.OIDC.Issuers {
+		issuer := oidc.Issuer{
+			URL: i.URL, Audiences: i.Audiences, JWKS: i.JWKS, Refresh: i.Refresh,
+			Client: jwt.Client{CA: i.CA, TokenFile: i.TokenFile},
+			User:   i.User, UserPrefix: i.UserPrefix, Conditions: i.Conditions,
+		}
+		for _, g := range i.Groups {
+			issuer.Groups = append(issuer.Groups, oidc.Groups(g))
+		}
+		if _, err := oidc.New(oidc.Options{Issuers: []oidc.Issuer{issuer}}); err != nil {
+			return nil, at(c, fmt.Sprintf("auth.oidc.issuers[%d]", n), err)
+		}
+		o.Issuers = append(o.Issuers, issuer)
+	}
+	opened, err := oidc.New(o)
+	if err != nil {
+		return nil, at(c, "auth.oidc.issuers", err)
+	}
+	return opened, nil
+}
+
+// warm asks identity providers for their keys, so that one that does not answer is in the log before somebody logs in.
+func (a *access) warm(ctx context.Context) {
+	if a.oidc != nil {
+		a.oidc.Warm(ctx)
+	}
+}
+
+// challenge asks for a token where there is a token server, and for a password otherwise, never for both: given both, the
+// docker engine sends a password in place of the token that it has just fetched, and nothing at all when it has no password.
+func (a *access) challenge(r *http.Request, want []auth.Access, refused error) string {
+	if a.token != nil {
+		return a.token.Challenge(r, refused, want...)
+	}
+	return auth.BasicChallenge(a.realm)
+}

@@ -1,0 +1,131 @@
+package configuration
+
+import (
+	"crypto/tls"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// TLS is the section http.tls. Without a certificate the registry speaks plain HTTP.
+type TLS struct {
+	// The file of the certificate for every name without one of its own, with the intermediate certificates behind it. A
+	// change of this file takes effect by itself, with the key as it is then.
+	Certificate string `yaml:"certificate" example:"/etc/berth/tls.crt"`
+	// The file of its private key.
+	Key string `yaml:"key" example:"/etc/berth/tls.key"`
+	// Certificates for the names that clients ask for. A client that asks for none of them, or for no name, gets the one
+	// above, or without it the first of these.
+	Certificates []TLSCertificate `yaml:"certificates" example:"[{hostnames: [registry.example.com], certificate: /etc/berth/a.crt, key: /etc/berth/a.key}]"`
+	// The oldest version of TLS that is spoken.
+	MinimumTLS string `yaml:"minimumtls" default:"tls1.2" enum:"tls1.2|tls1.3"`
+	// The cipher suites of TLS 1.2 by their names in Go, none of which may be insecure. Without any, Go chooses. Those of
+	// TLS 1.3 cannot be chosen.
+	CipherSuites []string `yaml:"ciphersuites" example:"[TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256]"`
+	// The files of the authorities whose certificates clients must show. They are read at the start only.
+	ClientCAs []string `yaml:"clientcas" example:"[/etc/berth/clients.crt]"`
+	// What is asked of clients: request-client-cert, require-any-client-cert, verify-client-cert-if-given or
+	// require-and-verify-client-cert. Without it the last when there are `clientcas`, and otherwise nothing.
+	ClientAuth string `yaml:"clientauth" example:"verify-client-cert-if-given"`
+}
+
+// TLSCertificate is an element of http.tls.certificates.
+type TLSCertificate struct {
+	// The names, exact or with a first part of `*`.
+	Hostnames []string `yaml:"hostnames"`
+	// The file of the certificate, with the intermediate certificates behind it.
+	Certificate string `yaml:"certificate"`
+	// The file of its private key.
+	Key string `yaml:"key"`
+}
+
+// HTTP2 is the section http.http2.
+type HTTP2 struct {
+	// Speaks HTTP/1.1 only. Without TLS that is so anyhow.
+	Disabled bool `yaml:"disabled" default:"false"`
+}
+
+// Configured reports whether the registry speaks TLS.
+func (t TLS) Configured() bool { return t.Certificate != "" || len(t.Certificates) > 0 }
+
+func (t TLS) check(c checking) {
+	checkPair(c, t.Certificate, t.Key)
+	if !t.Configured() && (len(t.ClientCAs) > 0 || t.ClientAuth != "") {
+		c.fail("", "asks for certificates of clients, which needs http.tls.certificate and http.tls.key")
+	}
+	rules := []string{"request-client-cert", "require-any-client-cert", "verify-client-cert-if-given", "require-and-verify-client-cert"}
+	if t.ClientAuth != "" && !slices.Contains(rules, t.ClientAuth) {
+		c.fail("clientauth", "must be one of %s, not %s", strings.Join(rules, ", "), quote(t.ClientAuth))
+	}
+	if strings.Contains(t.ClientAuth, "verify") && len(t.ClientCAs) == 0 {
+		c.fail("clientauth", "needs http.tls.clientcas to verify by")
+	}
+	seen := map[string]bool{}
+	for i, certificate := range t.Certificates {
+		for _, name := range certificate.Hostnames {
+			if name = strings.ToLower(name); seen[name] {
+				c.fail("certificates["+strconv.Itoa(i)+"].hostnames", "%s has a certificate already", quote(name))
+			}
+			seen[name] = true
+		}
+	}
+	t.checkSuites(c)
+}
+
+func (t TLS) checkSuites(c checking) {
+	for i, name := range t.CipherSuites {
+		key := "ciphersuites[" + strconv.Itoa(i) + "]"
+		switch {
+		case slices.Contains(suites(tls.CipherSuites()), name):
+		case slices.Contains(suites(tls.InsecureCipherSuites()), name):
+			c.fail(key, "%s is insecure", name)
+		default:
+			c.fail(key, "%s is not known; the nearest is %s", quote(name), nearest(name, suites(tls.CipherSuites())))
+		}
+	}
+	if t.MinimumTLS == "tls1.3" && len(t.CipherSuites) > 0 {
+		c.d.warn(c.source, c.path+".ciphersuites", "ignored: those of TLS 1.3, the only version left, cannot be chosen")
+	}
+}
+
+func suites(known []*tls.CipherSuite) (names []string) {
+	for _, s := range known {
+		names = append(names, s.Name)
+	}
+	return names
+}
+
+func (t TLSCertificate) check(c checking) {
+	if t.Certificate == "" && t.Key == "" {
+		c.fail("certificate", "must be the path of a file")
+	}
+	checkPair(c, t.Certificate, t.Key)
+	if len(t.Hostnames) == 0 {
+		c.fail("hostnames", "must name a host")
+	}
+	for i, name := range t.Hostnames {
+		if host := strings.TrimPrefix(name, "*."); host == "" || strings.ContainsAny(host, "*:/ ") {
+			c.fail("hostnames["+strconv.Itoa(i)+"]", "must be a name such as registry.example.com or *.example.com, not %s", quote(name))
+		}
+	}
+}
+
+func checkPair(c checking, certificate, key string) {
+	switch {
+	case certificate == "" && key != "":
+		c.fail("certificate", "must be the path of a file, since there is a key")
+	case certificate != "" && key == "":
+		c.fail("key", "must be the path of a file, since there is a certificate")
+	}
+}
+
+// checkHTTP2 refuses what HTTP/2 cannot be spoken with (RFC 9113, section 9.2.2).
+func (h HTTP) checkHTTP2(c checking) {
+	needed := []string{"TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256", "TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256"}
+	if h.HTTP2.Disabled || h.TLS.MinimumTLS == "tls1.3" || len(h.TLS.CipherSuites) == 0 {
+		return
+	}
+	if !slices.ContainsFunc(needed, func(name string) bool { return slices.Contains(h.TLS.CipherSuites, name) }) {
+		c.fail("tls.ciphersuites", "must have %s for HTTP/2, or http.http2.disabled be true", strings.Join(needed, " or "))
+	}
+}

@@ -1,0 +1,247 @@
+package server
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"net/http"
+	"os"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/sirupsen/logrus"
+
+	"berth/auth/reload"
+)
+
+const (
+	maxPEM     = 1 << 20             // bytes of a file of certificates
+	expiryWarn = 14 * 24 * time.Hour // how long before its end a certificate is warned of
+)
+
+// A CertificateFile is a certificate with its key, for some names or for all.
+type CertificateFile struct {
+	Setting     string   // the key of the configuration, for errors
+	Hostnames   []string // exact, or with a first part of "*"; none: the certificate of every other name
+	Certificate string   // the file of a chain in PEM
+	Key         string   // the file of a private key in PEM
+}
+
+// TLSOptions say how TLS is spoken.
+type TLSOptions struct {
+	// Certificates has at least one. Where none has no names, the first is that of every other name.
+	Certificates []CertificateFile
+	// MinVersion is 0 for TLS 1.2.
+	MinVersion uint16
+	// CipherSuites of TLS 1.2. None: Go's choice.
+	CipherSuites []string
+	// ClientCAs are files of authorities in PEM; clients must show a certificate of one of them.
+	ClientCAs []string
+	// ClientAuth is another rule, by distribution's name. "": as ClientCAs has it.
+	ClientAuth string
+	// Log is told of reloads and of certificates that end soon.
+	Log logrus.FieldLogger
+}
+
+// A TLS is certificates that are kept up to date, with what is asked of clients. It is safe for concurrent use.
+type TLS struct {
+	config   *tls.Config
+	byName   map[string]*pair // in lower case
+	fallback *pair
+	all      []*pair
+	log      logrus.FieldLogger
+}
+
+// A pair is a certificate with its key, as its files have it now.
+type pair = reload.File[*tls.Certificate]
+
+// OpenTLS reads all files. Its errors name the setting and the file.
+func OpenTLS(o TLSOptions) (*TLS, error) {
+	if len(o.Certificates) == 0 {
+		return nil, errors.New("open TLS: there is no certificate")
+	}
+	t := &TLS{byName: map[string]*pair{}, log: o.Log}
+	for _, files := range o.Certificates {
+		p, err := openPair(files, o.Log)
+		if err != nil {
+			return nil, err
+		}
+		t.all = append(t.all, p)
+		for _, name := range files.Hostnames {
+			t.byName[strings.ToLower(name)] = p
+		}
+		if len(files.Hostnames) == 0 {
+			t.fallback = p
+		}
+	}
+	if t.fallback == nil {
+		t.fallback = t.all[0]
+	}
+	t.config = &tls.Config{MinVersion: max(o.MinVersion, tls.VersionTLS12), GetCertificate: t.choose}
+	for _, suite := range tls.CipherSuites() {
+		for _, name := range o.CipherSuites {
+			if suite.Name == name {
+				t.config.CipherSuites = append(t.config.CipherSuites, suite.ID)
+			}
+		}
+	}
+	return t, t.askClients(o)
+}
+
+// openPair keeps a pair by its certificate: a new one is taken with the key that is there then, and when that is the old
+// one still, as between two writes, looked at again.
+func openPair(files CertificateFile, log logrus.FieldLogger) (*pair, error) {
+	parse := func(path string, chain []byte) (*tls.Certificate, error) { return parsePair(path, chain, files.Key) }
+	p, err := reload.Open(files.Certificate, maxPEM, parse, &reload.Options{
+		OnError:  func(err error) { log.Error(fmt.Errorf("%s: %w", files.Setting, err).Error()) },
+		OnReload: func() { log.Info(files.Setting + ": reloaded " + files.Certificate) },
+	})
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", files.Setting, err)
+	}
+	return p, nil
+}
+
+// parsePair refuses a certificate that has ended, which no client takes.
+func parsePair(path string, chain []byte, keyFile string) (*tls.Certificate, error) {
+	key, err := os.ReadFile(keyFile)
+	if err != nil {
+		return nil, err
+	}
+	c, err := tls.X509KeyPair(chain, key)
+	if err != nil {
+		return nil, fmt.Errorf("%s with the key %s: %w", path, keyFile, err)
+	}
+	if time.Now().After(c.Leaf.NotAfter) {
+		return nil, fmt.Errorf("%s: the certificate expired on %s", path, c.Leaf.NotAfter.Format(time.DateOnly))
+	}
+	return &c, nil
+}
+
+// askClients sets what is asked of clients.
+func (t *TLS) askClients(o TLSOptions) error {
+	if len(o.ClientCAs) > 0 {
+		t.config.ClientCAs = x509.NewCertPool()
+		t.config.ClientAuth = tls.RequireAndVerifyClientCert
+	}
+	for _, path := range o.ClientCAs {
+		data, err := os.ReadFile(path)
+		if err != nil {
+			return fmt.Errorf("http.tls.clientcas: %w", err)
+		}
+		if !t.config.ClientCAs.AppendCertsFromPEM(data) {
+			return fmt.Errorf("http.tls.clientcas: %s: there is no certificate in PEM", path)
+		}
+	}
+	switch o.ClientAuth {
+	case "":
+	case "request-client-cert":
+		t.config.ClientAuth = tls.RequestClientCert
+	case "require-any-client-cert":
+		t.config.ClientAuth = tls.RequireAnyClientCert
+	case "verify-client-cert-if-given":
+		t.config.ClientAuth = tls.VerifyClientCertIfGiven
+	case "require-and-verify-client-cert":
+		t.config.ClientAuth = tls.RequireAndVerifyClientCert
+	default:
+		return fmt.Errorf("http.tls.clientauth: %q is not known", o.ClientAuth)
+	}
+	return nil
+}
+
+// choose finds the certificate of the name that a client asks for: its own, that of the names beside it, or the fallback.
+func (t *TLS) choose(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
+	name := strings.ToLower(strings.TrimSuffix(hello.ServerName, "."))
+	p, ok := t.byName[name]
+	if !ok {
+		_, parent, _ := strings.Cut(name, ".")
+		if p, ok = t.byName["*."+parent]; !ok {
+			p = t.fallback
+		}
+	}
+	return *p.Get(), nil
+}
+
+// Expires returns when the first of the certificates ends.
+func (t *TLS) Expires() time.Time {
+	var first time.Time
+	for _, p := range t.all {
+		if end := (*p.Get()).Leaf.NotAfter; first.IsZero() || end.Before(first) {
+			first = end
+		}
+	}
+	return first
+}
+
+// watch warns every day of certificates that end soon.
+func (t *TLS) watch(ctx context.Context) {
+	tick := time.NewTicker(24 * time.Hour)
+	defer tick.Stop()
+	for {
+		t.warn(time.Now())
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+	}
+}
+
+func (t *TLS) warn(now time.Time) {
+	for _, p := range t.all {
+		if leaf := (*p.Get()).Leaf; leaf.NotAfter.Sub(now) < expiryWarn {
+			t.log.WithField("expires", leaf.NotAfter.Format(time.RFC3339)).Warnf("the certificate for %s expires soon", names(leaf))
+		}
+	}
+}
+
+// names lists what a certificate is for.
+func names(leaf *x509.Certificate) string {
+	all := slices.Clone(leaf.DNSNames)
+	for _, ip := range leaf.IPAddresses {
+		all = append(all, ip.String())
+	}
+	return strings.Join(all, ", ")
+}
+
+// streaming bounds the writes of HTTP/2. There a client that takes nothing holds up a stream without holding up the
+// connection, so that the deadlines of conn do not see it.
+func streaming(next http.Handler, timeout time.Duration) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.ProtoMajor == 2 {
+			w = &streamWriter{ResponseWriter: w, control: http.NewResponseController(w), timeout: timeout}
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+// maxStreamWrite is how many bytes must move within the timeout.
+const maxStreamWrite = 32 << 10
+
+type streamWriter struct {
+	http.ResponseWriter
+	control *http.ResponseController
+	timeout time.Duration
+	armed   time.Time
+}
+
+func (w *streamWriter) Write(p []byte) (written int, err error) {
+	for {
+		if now := time.Now(); now.Sub(w.armed) >= w.timeout/4 {
+			w.armed = now
+			if err := w.control.SetWriteDeadline(now.Add(w.timeout)); err != nil {
+				return written, err
+			}
+		}
+		n, err := w.ResponseWriter.Write(p[written:min(len(p), written+maxStreamWrite)])
+		if written += n; err != nil || written == len(p) {
+			return written, err
+		}
+	}
+}
+
+// Unwrap is for [http.ResponseController].
+func (w *streamWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }
