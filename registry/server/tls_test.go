@@ -399,7 +399,7 @@ func TestStalledTLSDownload(t *testing.T) {
 func TestOuterDeadline(t *testing.T) {
 	server, client := net.Pipe()
 	defer client.Close()
-	c := &conn{Conn: server, timeout: time.Hour}
+	c := &conn{Conn: server, timeout: 5 * time.Second} // long beside the deadline set, short beside a hanging test
 	if err := c.SetWriteDeadline(time.Now().Add(10 * time.Millisecond)); err != nil {
 		t.Fatal(err)
 	}
