@@ -3,7 +3,6 @@ package registry
 import (
 	"context"
 	"slices"
-	"strings"
 
 	"berth/storage"
 )
@@ -39,13 +38,9 @@ func (p Repository) checkTagsOf(ctx context.Context, d Digest) error {
 	if p.immutable == nil {
 		return nil
 	}
-	for hint, err := range storage.Keys(ctx, p.store, p.hintPrefix(d), "") {
+	for t, err := range p.hinted(ctx, d) {
 		if err != nil {
 			return storeError("list the tags of a manifest", err)
-		}
-		t, err := ParseTag(strings.TrimPrefix(hint, p.hintPrefix(d)))
-		if err != nil {
-			return err
 		}
 		if !p.keeps(t) {
 			continue

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"iter"
 	"slices"
 	"strings"
 	"time"
@@ -160,14 +161,26 @@ func (p Repository) DeleteTag(ctx context.Context, t Tag) error {
 	}
 }
 
+// hinted yields the tags that may name a manifest, as the hints have it. It stops at the first error.
+func (p Repository) hinted(ctx context.Context, d Digest) iter.Seq2[Tag, error] {
+	return func(yield func(Tag, error) bool) {
+		prefix := p.hintPrefix(d)
+		for key, err := range storage.Keys(ctx, p.store, prefix, "") {
+			var t Tag
+			if err == nil {
+				t, err = ParseTag(strings.TrimPrefix(key, prefix))
+			}
+			if !yield(t, err) || err != nil {
+				return
+			}
+		}
+	}
+}
+
 // dropTags removes the tags that name a manifest, which the hints lead to. The hints stay for the collection: a push at
 // the same time may be about to rely on one.
 func (p Repository) dropTags(ctx context.Context, d Digest) error {
-	for hint, err := range storage.Keys(ctx, p.store, p.hintPrefix(d), "") {
-		if err != nil {
-			return err
-		}
-		t, err := ParseTag(strings.TrimPrefix(hint, p.hintPrefix(d)))
+	for t, err := range p.hinted(ctx, d) {
 		if err != nil {
 			return err
 		}

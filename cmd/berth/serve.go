@@ -146,7 +146,8 @@ func (p process) newServer(ctx context.Context, store storage.Driver, lines *obs
 		return nil, err
 	}
 	o := server.Options{
-		TLS: certificates, HTTP1Only: c.HTTP.HTTP2.Disabled, Prefix: c.HTTP.Prefix, ReadHeaderTimeout: c.HTTP.ReadHeaderTimeout, IdleTimeout: c.HTTP.IdleTimeout,
+		TLS: certificates, HTTP1Only: c.HTTP.HTTP2.Disabled, Prefix: c.HTTP.Prefix,
+		ReadHeaderTimeout: c.HTTP.ReadHeaderTimeout, IdleTimeout: c.HTTP.IdleTimeout,
 		ProgressTimeout: c.HTTP.ProgressTimeout, DrainTimeout: c.HTTP.DrainTimeout, MaxHeaderBytes: int(c.HTTP.MaxHeaderBytes),
 		Check: server.StorageCheck(store), AccessLog: lines, Log: p.log, Background: []func(context.Context){p.reload, p.access.warm},
 	}
