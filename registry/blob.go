@@ -9,11 +9,12 @@ import (
 	"berth/storage"
 )
 
-// A blobRecord says where the bytes of a blob are. There is one for the whole registry, whoever pushed it first.
+// A blobRecord says where the bytes of a blob are. There is one for the whole registry, whoever pushed it first. A record
+// without segments has the bytes itself, as its payload.
 type blobRecord struct {
 	nonce
 	Size     int64     `json:"size"`
-	Segments []segment `json:"segments"`
+	Segments []segment `json:"segments,omitempty"`
 	// Origin is a repository that held the blob: a place to look for a mount that names none, never a permission.
 	Origin string `json:"origin,omitempty"`
 }
@@ -45,10 +46,13 @@ func (p Repository) Blob(ctx context.Context, d Digest) (*Blob, error) {
 }
 
 // CheckBlob is [Repository.Blob] for a client that is about to rely on the answer, as by HEAD before a push: the link is
-// renewed when it needs to be.
+// renewed when it needs to be. [BlobUnknown] also for a blob that a reader found damaged: a client then pushes it again.
 func (p Repository) CheckBlob(ctx context.Context, d Digest) (*Blob, error) {
+	if p.damaged.has(d.s) {
+		return nil, newError(BlobUnknown, "the blob %s is damaged; push it again", d)
+	}
 	var link linkRecord
-	_, err := p.rely(ctx, p.linkKey(d), &link)
+	_, _, err := p.rely(ctx, p.linkKey(d), &link)
 	if err != nil && !isAbsent(err) {
 		return p.Blob(ctx, d) // a failed renewal costs a HEAD nothing: the push that relies on it renews again
 	}
@@ -79,12 +83,12 @@ func (p Repository) DeleteBlob(ctx context.Context, d Digest) error {
 func (p Repository) MountBlob(ctx context.Context, d Digest, from Name) (*Blob, error) {
 	source := p.Repository(from)
 	var link linkRecord
-	_, err := source.rely(ctx, source.linkKey(d), &link)
+	_, _, err := source.rely(ctx, source.linkKey(d), &link)
 	if b, err := source.blob(d, link, err); err != nil {
 		return b, err
 	}
 	var rec blobRecord
-	if _, err := p.rely(ctx, blobKey(d), &rec); err != nil {
+	if _, _, err := p.rely(ctx, blobKey(d), &rec); err != nil {
 		return p.blob(d, link, err)
 	}
 	if err := p.link(ctx, d, rec.Size); err != nil {
@@ -112,14 +116,22 @@ func (p Repository) link(ctx context.Context, d Digest, size int64) error {
 	return storeError("link a blob", err)
 }
 
-// publish makes bytes that are in the store a blob of p, after the objects in first: blob record, then link. It reports
-// whether the record names these bytes, or may name them; it does not when another push of the same content was earlier,
-// or when the store became full before.
-func (p Repository) publish(ctx context.Context, d Digest, rec blobRecord, first ...storage.Object) (ours bool, err error) {
-	rec.Origin = p.name.s
+// A stored blob is its record and, where that has no segments, its bytes.
+type stored struct {
+	blobRecord
+	content []byte
+}
+
+func (s *stored) encode() []byte { return encodeRecord(&s.blobRecord, s.content) }
+
+// publish makes bytes a blob of p, after the objects in first: blob record, then link. It reports whether the record
+// names these bytes, or may name them; it does not when another push of the same content was earlier, or when the store
+// became full before.
+func (p Repository) publish(ctx context.Context, d Digest, blob stored, first ...storage.Object) (ours bool, err error) {
+	blob.Origin = p.name.s
 	objects := append(first,
-		storage.Object{Key: blobKey(d), Body: encodeRecord(&rec, nil), Cond: storage.Absent()},
-		storage.Object{Key: p.linkKey(d), Body: encodeRecord(&linkRecord{Size: rec.Size}, nil)})
+		storage.Object{Key: blobKey(d), Body: blob.encode(), Cond: storage.Absent()},
+		storage.Object{Key: p.linkKey(d), Body: encodeRecord(&linkRecord{Size: blob.Size}, nil)})
 	done, err := p.putAll(ctx, objects...)
 	if err == nil {
 		return true, nil
@@ -128,34 +140,39 @@ func (p Repository) publish(ctx context.Context, d Digest, rec blobRecord, first
 		unnamed := done <= len(first) && errors.Is(err, storage.ErrNoSpace) // which says that the put had no effect
 		return !unnamed, storeError("store a blob", err)
 	}
-	if ours, err = p.adopt(ctx, d, rec); err != nil {
+	if ours, err = p.adopt(ctx, d, blob); err != nil {
 		return true, err
 	}
-	return ours, p.link(ctx, d, rec.Size)
+	return ours, p.link(ctx, d, blob.Size)
 }
 
-// adopt relies on the record of a blob that was there before rec. Where the bytes that it names are missing or cut
-// short, rec takes its place: pushing a blob again heals it.
-func (p Repository) adopt(ctx context.Context, d Digest, rec blobRecord) (ours bool, err error) {
+// adopt relies on the record of a blob that was there before. Where that is damaged, or the bytes that it has or names are
+// missing, cut short or known to be damaged, blob takes its place: pushing a blob again heals it.
+func (p Repository) adopt(ctx context.Context, d Digest, blob stored) (ours bool, err error) {
 	key := blobKey(d)
 	for attempt := 0; ; attempt++ {
-		var present blobRecord
-		info, err := p.rely(ctx, key, &present)
+		var present stored
+		var info storage.Info
+		present.content, info, err = p.rely(ctx, key, &present.blobRecord)
 		cond := storage.Match(info.Rev)
 		switch {
 		case isAbsent(err):
 			cond = storage.Absent()
+		case errors.Is(err, errDamaged), err == nil && present.Size != blob.Size:
 		case err != nil:
 			return true, storeError("store a blob", err)
-		case slices.Equal(present.Segments, rec.Segments):
+		case len(blob.Segments) > 0 && slices.Equal(present.Segments, blob.Segments):
 			return true, nil // a reply was lost, and the record renewed since
 		default:
-			intact, err := p.intact(ctx, present)
+			intact, err := p.intact(ctx, d, present)
 			if intact || err != nil {
 				return err != nil, storeError("store a blob", err)
 			}
 		}
-		if _, err = p.put(ctx, key, encodeRecord(&rec, nil), cond); !isConflict(err) {
+		if _, err = p.put(ctx, key, blob.encode(), cond); err == nil {
+			p.damaged.remove(d.s)
+		}
+		if !isConflict(err) {
 			return true, storeError("store a blob", err)
 		}
 		if err := pause(ctx, attempt); err != nil {
@@ -164,9 +181,16 @@ func (p Repository) adopt(ctx context.Context, d Digest, rec blobRecord) (ours b
 	}
 }
 
-// intact reports whether all data objects of a blob are there in their full size.
-func (r *Registry) intact(ctx context.Context, rec blobRecord) (bool, error) {
-	for _, s := range rec.Segments {
+// intact reports whether a record has the bytes of its blob, or all the data objects that it names are there in their full
+// size and no reader found them damaged.
+func (r *Registry) intact(ctx context.Context, d Digest, blob stored) (bool, error) {
+	if len(blob.Segments) == 0 {
+		return d.Algorithm().FromBytes(blob.content) == d, nil
+	}
+	if r.damaged.has(d.s) {
+		return false, nil
+	}
+	for _, s := range blob.Segments {
 		info, err := r.store.Stat(ctx, s.Key)
 		switch {
 		case isAbsent(err) || err == nil && info.Size != s.Size:
@@ -188,26 +212,30 @@ func (r *Registry) discard(ctx context.Context, segments ...segment) {
 // smallBlob is the size, in bytes, up to which a blob pushed in one go is checked in memory before anything is written.
 const smallBlob = 256 << 10
 
+// inlineBlob is the size, in bytes, up to which a blob pushed in one go is kept in its record: the configurations and
+// signatures that come with every image cost one object less. Little enough that reading a record costs the same.
+const inlineBlob = 8 << 10
+
 // pushSmall stores a blob whose bytes are at hand: all of it in one batch.
 func (p Repository) pushSmall(ctx context.Context, d Digest, body []byte) (*Blob, error) {
 	if got := d.Algorithm().FromBytes(body); got != d {
 		return nil, digestMismatch(d, got)
 	}
-	rec := blobRecord{Size: int64(len(body))}
+	blob := stored{blobRecord: blobRecord{Size: int64(len(body))}, content: body}
 	var first []storage.Object
-	if len(body) > 0 {
+	if len(body) > inlineBlob {
 		key := newDataKey(p.now())
-		rec.Segments = []segment{{key, rec.Size}}
+		blob.Segments, blob.content = []segment{{key, blob.Size}}, nil
 		first = []storage.Object{{Key: key, Body: body, Cond: storage.Absent()}}
 	}
-	ours, err := p.publish(ctx, d, rec, first...)
+	ours, err := p.publish(ctx, d, blob, first...)
 	if !ours {
-		p.discard(ctx, rec.Segments...)
+		p.discard(ctx, blob.Segments...)
 	}
 	if err != nil {
 		return nil, err
 	}
-	return &Blob{d, rec.Size, p}, nil
+	return &Blob{d, blob.Size, p}, nil
 }
 
 func digestMismatch(want, got Digest) error {

@@ -1,6 +1,7 @@
 package registry_test
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -15,7 +16,7 @@ import (
 )
 
 // sizes lie around those at which blobs are treated differently.
-var sizes = []int{0, 1, 64<<10 - 1, 64 << 10, 64<<10 + 1, 256<<10 - 1, 256 << 10, 256<<10 + 1, 1 << 20, 1<<20 + 7}
+var sizes = []int{0, 1, 8 << 10, 8<<10 + 1, 64<<10 - 1, 64 << 10, 64<<10 + 1, 256<<10 - 1, 256 << 10, 256<<10 + 1, 1 << 20, 1<<20 + 7}
 
 // pattern returns n bytes of which no two parts are alike, made from a seed.
 func pattern(seed string, n int) string {
@@ -86,12 +87,16 @@ func TestBlobsAreShared(t *testing.T) {
 	f := newFixture(t, nil, nil)
 	for _, size := range sizes[1:] {
 		content, before := pattern("shared", size), len(f.keys("data/"))
+		want := 1
+		if size <= 8<<10 {
+			want = 0 // it is in its record
+		}
 		for _, name := range []string{"one", "two", "one", "three"} {
 			f.pushBlob(f.repository(name), content)
 		}
 		d := f.pushBlob(f.repository("two"), content)
-		if n := len(f.keys("data/")) - before; n != 1 {
-			t.Errorf("%d bytes pushed to three repositories are there %d times", size, n)
+		if n := len(f.keys("data/")) - before; n != want {
+			t.Errorf("%d bytes pushed to three repositories are in %d data objects, not %d", size, n, want)
 		}
 		_, err := f.repository("four").Blob(t.Context(), d)
 		wantCode(t, "a repository that nobody pushed to", err, registry.BlobUnknown)
@@ -100,7 +105,7 @@ func TestBlobsAreShared(t *testing.T) {
 
 // TestPushHeals pushes blobs whose data objects were lost or cut short.
 func TestPushHeals(t *testing.T) {
-	for _, size := range []int{5, 400_000} {
+	for _, size := range []int{9_000, 400_000} {
 		f := newFixture(t, nil, nil)
 		p := f.repository("team/app")
 		content := pattern("", size)
@@ -123,6 +128,76 @@ func TestPushHeals(t *testing.T) {
 			}
 			f.pushInChunks(p, content[:2], content[2:])
 		}
+	}
+}
+
+// TestPushHealsRecords damages records of blobs, some of which have the bytes: what cannot be read, or was read and found
+// damaged, is there again once it was pushed again.
+func TestPushHealsRecords(t *testing.T) {
+	for _, size := range []int{5, 9_000} {
+		for name, damage := range map[string]func(record []byte) []byte{
+			"no header":    func([]byte) []byte { return nil },
+			"no JSON":      func(r []byte) []byte { return append([]byte("x"), r...) },
+			"cut short":    func(r []byte) []byte { return r[:len(r)-1] },
+			"another size": func(r []byte) []byte { return bytes.Replace(r, []byte(`"size":`), []byte(`"size":1`), 1) },
+			"a bit":        func(r []byte) []byte { r[len(r)-2] ^= 1; return r },
+		} {
+			f := newFixture(t, nil, nil)
+			p := f.repository("team/app")
+			content := pattern("", size)
+			d := f.pushBlob(p, content)
+			key := f.keys("blobs/")[0]
+			f.overwrite(key, damage(f.read(key)))
+			if got, err := readBlob(t.Context(), p, d); err == nil {
+				t.Errorf("%d bytes, %s: served with %d bytes", size, name, len(got))
+			}
+			f.pushBlob(p, content)
+			if got, err := readBlob(t.Context(), p, d); err != nil || got != content {
+				t.Errorf("%d bytes, %s, pushed again: %d bytes, %v", size, name, len(got), err)
+			}
+		}
+	}
+}
+
+// TestPushHealsBits flips a bit of a data object: once a reader found out, HEAD has clients push it again, and that helps.
+func TestPushHealsBits(t *testing.T) {
+	f := newFixture(t, nil, nil)
+	p := f.repository("team/app")
+	content := pattern("", 100_000)
+	d := f.pushBlob(p, content)
+	key := f.keys("data/")[0]
+	whole := f.read(key)
+	flipped := append([]byte{}, whole...)
+	flipped[500] ^= 1
+	f.overwrite(key, flipped)
+	for range 2 { // a bad read that was not the fault of the store heals by reading again
+		if got, err := readBlob(t.Context(), p, d); err == nil {
+			t.Fatalf("served with %d bytes", len(got))
+		}
+		_, err := p.CheckBlob(t.Context(), d)
+		wantCode(t, "HEAD of what is known to be damaged", err, registry.BlobUnknown)
+		f.overwrite(key, whole)
+		if _, err := readBlob(t.Context(), p, d); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := p.CheckBlob(t.Context(), d); err != nil {
+			t.Fatal(err)
+		}
+		if f.registry, err = registry.Open(t.Context(), f.store, nil); err != nil { // one that has not verified it
+			t.Fatal(err)
+		}
+		p = f.repository("team/app")
+		f.overwrite(key, flipped)
+	}
+	if _, err := readBlob(t.Context(), p, d); err == nil {
+		t.Fatal("served")
+	}
+	f.pushBlob(p, content)
+	if got, err := readBlob(t.Context(), p, d); err != nil || got != content {
+		t.Errorf("pushed again: %d bytes, %v", len(got), err)
+	}
+	if _, err := p.CheckBlob(t.Context(), d); err != nil {
+		t.Error(err)
 	}
 }
 

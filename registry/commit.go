@@ -103,7 +103,7 @@ func (u *Upload) commit(ctx context.Context, d Digest, c Chunk) (*Blob, error) {
 // single publishes a blob that came in one request short enough to need no record of its upload.
 func (u *Upload) single(ctx context.Context, d Digest, next uploadRecord) (*Blob, error) {
 	p := u.repository
-	ours, err := p.publish(ctx, d, blobRecord{Size: next.Offset, Segments: next.Segments})
+	ours, err := p.publish(ctx, d, stored{blobRecord: blobRecord{Size: next.Offset, Segments: next.Segments}})
 	if !ours {
 		p.discard(ctx, next.Segments...)
 	}
@@ -123,7 +123,7 @@ func (u *Upload) conclude(ctx context.Context, d Digest) (*Blob, error) {
 		return nil, newError(UploadInvalid, "the upload was closed as %s", u.record.Digest)
 	}
 	p, size := u.repository, u.record.Offset
-	ours, err := p.publish(ctx, d, blobRecord{Size: size, Segments: u.record.Segments})
+	ours, err := p.publish(ctx, d, stored{blobRecord: blobRecord{Size: size, Segments: u.record.Segments}})
 	if err != nil {
 		return nil, err
 	}

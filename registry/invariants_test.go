@@ -94,8 +94,9 @@ func (f *fixture) checkBlobRecords() map[string]string {
 	used := map[string]string{}
 	for _, key := range f.keys("blobs/") {
 		var rec segments
-		f.header(key, &rec)
+		payload := f.header(key, &rec)
 		var content bytes.Buffer
+		content.Write(payload)
 		for _, s := range rec.Segments {
 			if other := used[s.Key]; other != "" {
 				f.Errorf("%s and %s share %s", key, other, s.Key)

@@ -214,7 +214,7 @@ func (p Repository) require(ctx context.Context, doc *document) error {
 }
 
 func (p Repository) relyOnLink(ctx context.Context, d Digest) error {
-	_, err := p.rely(ctx, p.linkKey(d), &linkRecord{})
+	_, _, err := p.rely(ctx, p.linkKey(d), &linkRecord{})
 	return err
 }
 

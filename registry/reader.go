@@ -1,6 +1,7 @@
 package registry
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -16,37 +17,55 @@ import (
 // object, for one of several when the reader gets there.
 func (b *Blob) Open(ctx context.Context) (io.ReadSeekCloser, error) {
 	r := b.repository.Registry
-	var rec blobRecord
-	_, _, err := read(ctx, r.reads, blobKey(b.Digest), &rec)
-	if err == nil && rec.Size != b.Size {
-		err = fmt.Errorf("its record has %d bytes, its link %d", rec.Size, b.Size)
-	}
+	content, err := b.content(ctx)
 	if err != nil {
 		return nil, storeError("open the blob "+b.Digest.s, err)
-	}
-	content := &segmentReader{ctx: ctx, store: r.store, segments: rec.Segments, size: rec.Size}
-	if len(rec.Segments) == 1 {
-		whole, info, err := r.store.Open(ctx, rec.Segments[0].Key, 0, -1)
-		if err == nil && info.Size != rec.Size {
-			whole.Close()
-			err = fmt.Errorf("its data has %d bytes instead of %d", info.Size, rec.Size)
-		}
-		if err != nil {
-			return nil, storeError("open the blob "+b.Digest.s, err)
-		}
-		if seekable, ok := whole.(io.ReadSeekCloser); ok {
-			if r.verified.has(b.Digest.s) {
-				return seekable, nil
-			}
-			return b.verify(seekable), nil
-		}
-		content.current = whole
 	}
 	if r.verified.has(b.Digest.s) {
 		return content, nil
 	}
-	return b.verify(content), nil
+	return &verifier{ReadSeekCloser: content, blob: b, hash: b.Digest.Algorithm().new()}, nil
 }
+
+// content returns a reader over bytes that were not compared with the digest.
+func (b *Blob) content(ctx context.Context) (io.ReadSeekCloser, error) {
+	r := b.repository.Registry
+	var rec blobRecord
+	payload, _, err := read(ctx, r.reads, blobKey(b.Digest), &rec)
+	if err != nil {
+		return nil, err
+	}
+	if rec.Size != b.Size {
+		return nil, fmt.Errorf("its record has %d bytes, its link %d", rec.Size, b.Size)
+	}
+	if len(rec.Segments) == 0 {
+		if rec.Size != int64(len(payload)) {
+			return nil, fmt.Errorf("its record has %d bytes of %d: %w", len(payload), rec.Size, errDamaged)
+		}
+		return inMemory{bytes.NewReader(payload)}, nil
+	}
+	content := &segmentReader{ctx: ctx, store: r.store, segments: rec.Segments, size: rec.Size}
+	if len(rec.Segments) > 1 {
+		return content, nil
+	}
+	whole, info, err := r.store.Open(ctx, rec.Segments[0].Key, 0, -1)
+	if err != nil {
+		return nil, err
+	}
+	if info.Size != rec.Size {
+		return nil, errors.Join(fmt.Errorf("its data has %d bytes instead of %d", info.Size, rec.Size), whole.Close())
+	}
+	if seekable, ok := whole.(io.ReadSeekCloser); ok {
+		return seekable, nil
+	}
+	content.current = whole
+	return content, nil
+}
+
+// inMemory reads a blob that is kept in its record.
+type inMemory struct{ *bytes.Reader }
+
+func (inMemory) Close() error { return nil }
 
 // A segmentReader reads the data objects of a blob one after another. It opens them when they are read, and goes on at
 // the same byte, once, when a read breaks off.
@@ -168,10 +187,6 @@ type verifier struct {
 	hash hash.Hash // of the bytes up to at; nil: they were not all read
 }
 
-func (b *Blob) verify(content io.ReadSeekCloser) io.ReadSeekCloser {
-	return &verifier{ReadSeekCloser: content, blob: b, hash: b.Digest.Algorithm().new()}
-}
-
 func (v *verifier) Read(p []byte) (int, error) {
 	n, err := v.ReadSeekCloser.Read(p)
 	v.at += int64(n)
@@ -182,11 +197,14 @@ func (v *verifier) Read(p []byte) (int, error) {
 	if v.at < v.blob.Size {
 		return n, err
 	}
+	r := v.blob.repository.Registry
 	if got := v.blob.Digest.Algorithm().fromHash(v.hash); got != v.blob.Digest {
+		r.damaged.add(v.blob.Digest.s)
 		return 0, storeError("read the blob "+v.blob.Digest.s, fmt.Errorf("it is damaged: its content has the digest %s", got))
 	}
 	v.hash = nil
-	v.blob.repository.verified.add(v.blob.Digest.s)
+	r.damaged.remove(v.blob.Digest.s)
+	r.verified.add(v.blob.Digest.s)
 	return n, err
 }
 

@@ -20,6 +20,13 @@ func (s *recentSet) add(key string) {
 	s.now[key] = struct{}{}
 }
 
+func (s *recentSet) remove(key string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.now, key)
+	delete(s.old, key)
+}
+
 func (s *recentSet) has(key string) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()

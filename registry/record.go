@@ -56,7 +56,8 @@ func decodeRecord(key string, body []byte, header record) ([]byte, error) {
 }
 
 // read fills header from the record at key and returns its payload. Neither the payload nor what the header points at is
-// to be changed: both may be shared.
+// to be changed: both may be shared. The error of one that is not what was written matches errDamaged; the info is then
+// right, so that it can be replaced.
 func read(ctx context.Context, d storage.Driver, key string, header record) ([]byte, storage.Info, error) {
 	c, err := storage.ReadCopy(ctx, d, key, maxRecord)
 	if err != nil {
@@ -66,7 +67,7 @@ func read(ctx context.Context, d storage.Driver, key string, header record) ([]b
 	if !ok {
 		known.payload, err = decodeRecord(key, c.Body, header)
 		if err != nil {
-			return nil, storage.Info{}, err
+			return nil, c.Info, err
 		}
 		known.header = reflect.New(reflect.TypeOf(header).Elem()).Elem()
 		known.header.Set(reflect.ValueOf(header).Elem())
@@ -124,24 +125,24 @@ func (r *Registry) settle(ctx context.Context, o storage.Object, err error) (sto
 // fresh reports whether a record was touched recently enough to rely on it without rewriting it.
 func (r *Registry) fresh(info storage.Info) bool { return r.now().Sub(info.ModTime) <= r.grace/4 }
 
-// rely reads a record that the caller is about to depend on, and rewrites it when it was last touched more than a
-// quarter of the grace ago, so that no collection now under way can delete it. The error of an absent record matches
+// rely is read for a caller that is about to depend on the record: one that was last touched more than a quarter of the
+// grace ago is rewritten, so that no collection now under way can delete it. The error of an absent record matches
 // fs.ErrNotExist.
-func (r *Registry) rely(ctx context.Context, key string, header record) (storage.Info, error) {
+func (r *Registry) rely(ctx context.Context, key string, header record) ([]byte, storage.Info, error) {
 	for attempt := 0; ; attempt++ {
 		payload, info, err := read(ctx, r.store, key, header)
 		if err != nil || r.fresh(info) || r.readOnly() {
-			return info, err
+			return payload, info, err
 		}
 		touched, err := r.put(ctx, key, encodeRecord(header, payload), storage.Match(info.Rev))
 		if err == nil {
-			return touched, nil
+			return payload, touched, nil
 		}
 		if !isConflict(err) {
-			return info, err
+			return payload, info, err
 		}
 		if err := pause(ctx, attempt); err != nil {
-			return info, err
+			return payload, info, err
 		}
 	}
 }

@@ -51,7 +51,8 @@ type Registry struct {
 	immutable   func(Name, Tag) bool
 	secret      []byte
 	now         func() time.Time
-	verified    *recentSet // data objects that were read whole and matched since the start
+	verified    *recentSet // blobs that were read whole and matched since the start
+	damaged     *recentSet // blobs that were read whole and did not match
 }
 
 // Open makes a registry over a store.
@@ -62,7 +63,7 @@ func Open(ctx context.Context, store storage.Driver, o *Options) (*Registry, err
 	r := &Registry{
 		store: store, reads: o.Reads, grace: o.Grace, uploadAge: o.UploadAge, readOnly: o.ReadOnly,
 		maxManifest: o.MaxManifest, policy: o.Manifests, immutable: o.Immutable, secret: o.Secret, now: o.Now,
-		verified: newRecentSet(1 << 14),
+		verified: newRecentSet(1 << 14), damaged: newRecentSet(1 << 14),
 	}
 	if r.reads == nil {
 		r.reads = store
@@ -168,7 +169,7 @@ func (p Repository) Exists(ctx context.Context) (bool, error) {
 func (p Repository) enroll(ctx context.Context) error {
 	var rec catalogRecord
 	key := catalogKey(p.name.s)
-	_, err := p.rely(ctx, key, &rec)
+	_, _, err := p.rely(ctx, key, &rec)
 	if isAbsent(err) {
 		if _, err = p.put(ctx, key, encodeRecord(&rec, nil), storage.Absent()); isConflict(err) {
 			return nil

@@ -22,8 +22,8 @@ import (
 // then there already.
 const smallObject = 256 << 10
 
-// edge is how many bytes at each end of a larger object go into its Rev.
-const edge = 4 << 10
+// edge is how many bytes at each end of a larger object go into its Rev: those of a record begin with its nonce.
+const edge = 512
 
 // sillyName is how an NFS client calls what was removed while it was open. Such a file is no object.
 var sillyName = regexp.MustCompile(`^\.nfs[0-9a-f]{24}$`)
