@@ -81,6 +81,8 @@ func storeError(operation string, err error) error {
 	switch {
 	case errors.Is(err, storage.ErrNoSpace):
 		return &Error{Code: NoSpace, Message: "the registry's storage is full", Err: wrapped}
+	case errors.Is(err, storage.ErrReadOnly):
+		return &Error{Code: Unavailable, Message: "the registry's storage is read-only for now", Err: wrapped}
 	case errors.Is(err, storage.ErrUnavailable), errors.Is(err, storage.ErrConflict):
 		return &Error{Code: Unavailable, Message: "the registry's storage cannot do this now, try again", Err: wrapped}
 	default:

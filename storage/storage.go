@@ -24,6 +24,8 @@ var (
 	ErrConflict = errors.New("the condition did not hold")
 	// ErrUnavailable says that the store could not do it now. The call may or may not have taken effect.
 	ErrUnavailable = errors.New("the storage is unavailable")
+	// ErrReadOnly is an ErrUnavailable for all changes, while reading goes on. The call had no effect.
+	ErrReadOnly = fmt.Errorf("%w: it is read-only", ErrUnavailable)
 	// ErrNoSpace says that the store is full (bytes, inodes or quota). The call had no effect.
 	ErrNoSpace = errors.New("no space left in the storage")
 	// ErrInvalidKey says that a key is not one a driver can hold; see [CheckKey].

@@ -9,8 +9,8 @@ import (
 	"berth/storage"
 )
 
-// classify gives an error of the operating system the class that callers know: full, or else unavailable, be it an
-// input/output error, a read-only mount, a lost server or a permission. The class hides the original from errors.Is, so
+// classify gives an error of the operating system the class that callers know: full, read-only, or else unavailable, be it an
+// input/output error, a lost server or a permission. The class hides the original from errors.Is, so
 // that a temporary file that vanished does not read as an object that is not there.
 func classify(err error) error {
 	switch {
@@ -18,6 +18,8 @@ func classify(err error) error {
 		return nil
 	case isFull(err):
 		return fmt.Errorf("%w: %v", storage.ErrNoSpace, err)
+	case errors.Is(err, syscall.EROFS):
+		return fmt.Errorf("%w: %v", storage.ErrReadOnly, err)
 	case errors.Is(err, storage.ErrUnavailable), errors.Is(err, storage.ErrNoSpace):
 		return err
 	}

@@ -161,7 +161,7 @@ func TestErrorClasses(t *testing.T) {
 	for cause, class := range map[error]error{
 		syscall.ENOSPC: storage.ErrNoSpace,
 		syscall.EDQUOT: storage.ErrNoSpace,
-		syscall.EROFS:  storage.ErrUnavailable,
+		syscall.EROFS:  storage.ErrReadOnly,
 		syscall.EIO:    storage.ErrUnavailable,
 		syscall.EACCES: storage.ErrUnavailable,
 	} {

@@ -134,7 +134,7 @@ func (l *shardLocks) lock(ctx context.Context, keys ...string) (func(), error) {
 
 func (l *shardLocks) lockShard(ctx context.Context, i int) (*os.File, error) {
 	if l.files[i] == nil {
-		f, err := os.OpenFile(filepath.Join(l.folder, shardName(i)), os.O_RDWR|os.O_CREATE, l.mode)
+		f, err := openLock(filepath.Join(l.folder, shardName(i)), unix.LOCK_EX, l.mode)
 		if err != nil {
 			return nil, classify(err)
 		}
@@ -154,6 +154,20 @@ func (l *shardLocks) close() error {
 }
 
 func shardName(i int) string { return fmt.Sprintf("%02x", i) }
+
+// openLock opens a lock file, made if it is missing, that is to be locked as how says. It may be locked when it returns;
+// to lock it again changes nothing.
+//
+// It is opened for reading, since a file that is open for writing keeps a file system from being remounted read-only.
+// Only NFS refuses that: there an exclusive lock is one on a range of bytes, of a file open for writing (flock(2)).
+func openLock(path string, how int, mode os.FileMode) (*os.File, error) {
+	f, err := os.OpenFile(path, os.O_RDONLY|os.O_CREATE, mode)
+	if err != nil || !errors.Is(flock(f, how), unix.EBADF) {
+		return f, err
+	}
+	f.Close()
+	return os.OpenFile(path, os.O_RDWR|os.O_CREATE, mode)
+}
 
 // flock is flock(2) without waiting; an open file that is locked otherwise answers EWOULDBLOCK.
 func flock(f *os.File, how int) error {

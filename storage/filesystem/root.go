@@ -178,13 +178,13 @@ func (d *Driver) mark(root, kind string) error {
 
 // lockRoot takes the lock of the root: alone, or with others that share it.
 func (d *Driver) lockRoot(ctx context.Context, path string) error {
-	f, err := d.hold(path)
-	if err != nil {
-		return err
-	}
 	how := unix.LOCK_EX
 	if d.options.Shared {
 		how = unix.LOCK_SH
+	}
+	f, err := d.hold(path, how)
+	if err != nil {
+		return err
 	}
 	waiting, cancel := context.WithTimeout(ctx, d.options.LockWait)
 	defer cancel()
@@ -204,9 +204,9 @@ func (d *Driver) lockRoot(ctx context.Context, path string) error {
 	return os.WriteFile(path, fmt.Appendf(nil, "process %d on %s\n", os.Getpid(), host), d.options.FileMode)
 }
 
-// hold opens a lock file that the driver closes in the end.
-func (d *Driver) hold(path string) (*os.File, error) {
-	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, d.options.FileMode)
+// hold is openLock for a file that the driver closes in the end.
+func (d *Driver) hold(path string, how int) (*os.File, error) {
+	f, err := openLock(path, how, d.options.FileMode)
 	if err == nil {
 		d.held = append(d.held, f)
 	}
@@ -247,7 +247,7 @@ func (d *Driver) takeTemp(ctx context.Context, temps string) error {
 	if err := os.Mkdir(d.temp, d.options.DirMode); err != nil {
 		return err
 	}
-	f, err := d.hold(filepath.Join(d.temp, lockName))
+	f, err := d.hold(filepath.Join(d.temp, lockName), unix.LOCK_EX)
 	if err != nil {
 		return err
 	}
