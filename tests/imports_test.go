@@ -19,9 +19,9 @@ import (
 var layers = [][]string{
 	{"cmd/*"},
 	{"registry/server"},
-	{"registry/api", "registry/admin", "registry/web", "registry/gate"},
+	{"registry/api", "registry/admin", "registry/web"},
 	{"registry/mirror", "registry/gc", "registry/retention", "registry/notify", "registry/client"},
-	{"registry/lease", "registry/observe"},
+	{"registry/lease", "registry/observe", "registry/gate"},
 	{"registry"},
 	{"storage/open"},
 	{"storage/cached", "storage/limited", "storage/measured", "storage/storagetest"},
@@ -43,7 +43,7 @@ var reserved = []struct {
 	{"cloud.google.com/go", []string{"storage/gcs"}},
 	{"google.golang.org/api", []string{"storage/gcs"}},
 	{"github.com/Azure/", []string{"storage/azure"}},
-	{"github.com/gorilla/mux", []string{"registry/server", "registry/api", "registry/admin", "registry/web", "registry/gate"}},
+	{"github.com/gorilla/mux", []string{"registry/server", "registry/api", "registry/admin", "registry/web"}},
 	{"github.com/prometheus/", []string{"metrics"}},
 	{"github.com/spf13/", []string{"cmd/*"}},
 	{"github.com/sirupsen/logrus", []string{"cmd/*", "registry/*"}},
@@ -51,7 +51,7 @@ var reserved = []struct {
 
 // withoutHTTP are the packages into which net/http does not get, not even by way of another.
 var withoutHTTP = []string{"registry", "storage", "storage/filesystem", "storage/memory", "storage/cached", "storage/limited",
-	"storage/measured", "storage/storagetest", "configuration"}
+	"storage/measured", "storage/storagetest", "configuration", "registry/gate"}
 
 // testOnly are modules that only tests have a use for, by the beginning of their path.
 var testOnly = []string{"berth/tests", "github.com/google/go-containerregistry", "github.com/regclient/", "oras.land/", "github.com/containers/",

@@ -12,6 +12,7 @@ import (
 
 	"berth/auth"
 	"berth/registry"
+	"berth/registry/gate"
 	"berth/registry/observe"
 )
 
@@ -42,8 +43,8 @@ type Options struct {
 	CheckName func(repository string) error
 	// MayMoveTags reports whether one who pushes may also move the tags of a repository. Nil: always.
 	MayMoveTags func(s *auth.Subject, repository string) bool
-	// Admit is asked before a request is served; release ends it. An error, such as [Busy], turns it away.
-	Admit func(*http.Request) (release func(), err error)
+	// Gate lets each request in before it is served. Nil: there are no limits.
+	Gate *gate.Gate
 	// Log gets the requests that failed through no fault of the client. Nil: they are not logged.
 	Log logrus.FieldLogger
 }
@@ -78,6 +79,9 @@ func New(reg *registry.Registry, authenticator auth.Authenticator, authorizer au
 		discard.Out = io.Discard
 		a.log = discard
 	}
+	if a.o.Gate == nil {
+		a.o.Gate = gate.New(gate.Limits{}, nil)
+	}
 	a.headers = newHeaders(a.o.Headers)
 	var err error
 	a.urls, err = newURLs(a.o.Host, a.o.Prefix, a.o.RelativeURLs)
@@ -90,6 +94,8 @@ type call struct {
 	w       *observe.Exchange
 	r       *http.Request
 	subject auth.Subject
+	ticket  gate.Ticket
+	sending int64 // bytes of a blob that the answer has
 }
 
 func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -102,6 +108,9 @@ func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 
 // serve is the way of every request: parse, authenticate, authorize, admit, serve.
 func (a *API) serve(w *observe.Exchange, r *http.Request) error {
+	if err := a.o.Gate.Arrive(gate.ClientAt(r.RemoteAddr, "")); err != nil {
+		return err
+	}
 	path, ok := strings.CutPrefix(r.URL.EscapedPath(), a.urls.prefix)
 	if !ok {
 		return errNoRoute
@@ -110,14 +119,14 @@ func (a *API) serve(w *observe.Exchange, r *http.Request) error {
 	if err != nil {
 		return err
 	}
+	c := &call{request: q, w: w, r: r}
 	if r.Method == http.MethodOptions {
-		return a.options(w, r, q)
+		return a.admitted(c, false, (*API).options)
 	}
 	row, ok := find(r.Method, q.kind)
 	if !ok {
 		return a.notAllowed(q.kind, "the method "+r.Method+" is not for this path")
 	}
-	c := &call{request: q, w: w, r: r}
 	if err := a.authorize(c, row.access(q)); err != nil {
 		return err
 	}
@@ -129,14 +138,24 @@ func (a *API) serve(w *observe.Exchange, r *http.Request) error {
 			return err
 		}
 	}
-	if a.o.Admit != nil {
-		release, err := a.o.Admit(r)
-		if err != nil {
-			return err
-		}
-		defer release()
+	return a.admitted(c, row.sends && r.ContentLength != 0, row.handle)
+}
+
+// admitted serves c once the gate lets it in.
+func (a *API) admitted(c *call, upload bool, handle func(*API, *call) error) (err error) {
+	class := gate.Write
+	switch c.r.Method {
+	case http.MethodGet, http.MethodHead, http.MethodOptions:
+		class = gate.Read
 	}
-	return row.handle(a, c)
+	c.ticket, err = a.o.Gate.Admit(c.r.Context(), gate.Request{
+		Client: gate.ClientAt(c.r.RemoteAddr, c.subject.Name), Class: class, Upload: upload, Gone: c.w.Gone,
+	})
+	if err != nil {
+		return err
+	}
+	defer c.ticket.Leave()
+	return handle(a, c)
 }
 
 // authorize finds out who sent c and whether they may do all of want.
@@ -185,15 +204,12 @@ func (a *API) notAllowed(k kind, message string) error {
 }
 
 // options answers OPTIONS to anybody: a browser asks before it sends credentials.
-func (a *API) options(w *observe.Exchange, r *http.Request, q *request) error {
-	w.Header().Set("Allow", allow(q.kind, a.o.DeleteEnabled))
-	if r.Header.Get("Origin") != "" && r.Header.Get("Access-Control-Request-Method") != "" {
-		w.WriteHeader(http.StatusNoContent)
-		return nil
+func (a *API) options(c *call) error {
+	c.w.Header().Set("Allow", allow(c.kind, a.o.DeleteEnabled))
+	if c.r.Header.Get("Origin") != "" && c.r.Header.Get("Access-Control-Request-Method") != "" {
+		return writeEmpty(c.w, http.StatusNoContent)
 	}
-	w.Header().Set("Content-Length", "0")
-	w.WriteHeader(http.StatusOK)
-	return nil
+	return writeEmpty(c.w, http.StatusOK)
 }
 
 // root answers /v2/, by which clients find out that this is a registry, and how to log in. Whoever is let in without that

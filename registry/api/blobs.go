@@ -9,7 +9,12 @@ import (
 	"time"
 
 	"berth/registry"
+	"berth/registry/gate"
 )
+
+// smallBody is how many bytes of a blob are sent as a request like any other: the kernel takes them, or most of them, at
+// once. More are sent at the speed of the client, and must not keep those from their turn who want little.
+const smallBody = 64 << 10
 
 // getBlob answers GET by http.ServeContent, which gives a file to the socket without copying it.
 func (a *API) getBlob(c *call) error {
@@ -19,6 +24,11 @@ func (a *API) getBlob(c *call) error {
 	}
 	if done, err := c.beginBlob(b); done || err != nil {
 		return err
+	}
+	if c.sending > smallBody {
+		if err := c.ticket.Move(c.r.Context(), gate.Blobs); err != nil {
+			return err
+		}
 	}
 	content, err := b.Open(c.r.Context())
 	if err != nil {
@@ -95,6 +105,7 @@ func (c *call) beginBlob(b *registry.Blob) (done bool, err error) {
 	c.r.Header.Del("If-None-Match")
 	h["Content-Type"] = []string{"application/octet-stream"}
 	header := c.r.Header.Get("Range")
+	c.sending = b.Size
 	if header == "" {
 		return false, nil
 	}
@@ -102,7 +113,10 @@ func (c *call) beginBlob(b *registry.Blob) (done bool, err error) {
 		c.r.Header.Del("Range")
 		return false, nil
 	}
-	switch judgeRange(header, b.Size) {
+	verdict, bytes := judgeRange(header, b.Size)
+	switch verdict {
+	case rangeServe:
+		c.sending = bytes
 	case rangeIgnore:
 		c.r.Header.Del("Range")
 	case rangeUnsatisfiable:

@@ -1,6 +1,7 @@
 package api
 
 import (
+	"math"
 	"net/http"
 	"strconv"
 	"strings"
@@ -54,54 +55,55 @@ const (
 	rangeUnsatisfiable                     // 416
 )
 
-// judgeRange looks at a Range header before http.ServeContent does, which knows no bound and refuses other units.
-func judgeRange(header string, size int64) rangeVerdict {
+// judgeRange looks at a Range header before http.ServeContent does, which knows no bound and refuses other units. With
+// rangeServe it returns how many bytes are asked for.
+func judgeRange(header string, size int64) (v rangeVerdict, bytes int64) {
 	specs, ok := strings.CutPrefix(header, "bytes=")
 	switch {
 	case !ok && strings.Contains(header, "="), size == 0:
-		return rangeIgnore
+		return rangeIgnore, 0
 	case !ok:
-		return rangeUnsatisfiable
+		return rangeUnsatisfiable, 0
 	case strings.Count(specs, ",") >= maxRanges:
-		return rangeIgnore
+		return rangeIgnore, 0
 	}
-	satisfiable := false
 	for spec := range strings.SplitSeq(specs, ",") {
 		if spec = strings.TrimSpace(spec); spec == "" {
 			continue
 		}
 		first, last, ok := strings.Cut(spec, "-")
 		if !ok {
-			return rangeUnsatisfiable
+			return rangeUnsatisfiable, 0
 		}
-		reaches, ok := reachesInto(first, last, size)
+		n, ok := reachesInto(first, last, size)
 		if !ok {
-			return rangeUnsatisfiable
+			return rangeUnsatisfiable, 0
 		}
-		satisfiable = satisfiable || reaches
+		bytes = min(bytes, math.MaxInt64-n) + n
 	}
-	if !satisfiable {
-		return rangeUnsatisfiable
+	if bytes == 0 {
+		return rangeUnsatisfiable, 0
 	}
-	return rangeServe
+	return rangeServe, bytes
 }
 
-// reachesInto reports whether a range of bytes has any of a content's; ok is false when it is malformed.
-func reachesInto(first, last string, size int64) (reaches, ok bool) {
+// reachesInto returns how many bytes a range has of a content's; ok is false when it is malformed.
+func reachesInto(first, last string, size int64) (n int64, ok bool) {
 	if first == "" {
 		n, err := strconv.ParseUint(last, 10, 63)
-		return n > 0, err == nil
+		return min(int64(n), size), err == nil
 	}
 	start, err := strconv.ParseUint(first, 10, 63)
 	if err != nil {
-		return false, false
+		return 0, false
 	}
+	end := uint64(size) - 1
 	if last != "" {
-		if end, err := strconv.ParseUint(last, 10, 63); err != nil || end < start {
-			return false, false
+		if end, err = strconv.ParseUint(last, 10, 63); err != nil || end < start {
+			return 0, false
 		}
 	}
-	return int64(start) < size, true
+	return max(0, min(int64(end), size-1)+1-int64(start)), true
 }
 
 // parseContentRange reads the Content-Range of a chunk: "a-b" as the OCI specification has it, or "bytes a-b/…" as HTTP

@@ -12,31 +12,33 @@ func TestJudgeRange(t *testing.T) {
 		header string
 		size   int64
 		want   rangeVerdict
+		bytes  int64
 	}{
-		{"bytes=0-0", 10, rangeServe},
-		{"bytes=5-", 10, rangeServe},
-		{"bytes=-3", 10, rangeServe},
-		{"bytes=-30", 10, rangeServe},
-		{"bytes=8-99", 10, rangeServe},
-		{"bytes=0-1, 4-5", 10, rangeServe},
-		{"bytes=0-1,99-", 10, rangeServe},
-		{"bytes=10-", 10, rangeUnsatisfiable},
-		{"bytes=-0", 10, rangeUnsatisfiable},
-		{"bytes=5-4", 10, rangeUnsatisfiable},
-		{"bytes=a-b", 10, rangeUnsatisfiable},
-		{"bytes=+1-2", 10, rangeUnsatisfiable},
-		{"bytes=", 10, rangeUnsatisfiable},
-		{"bytes=1", 10, rangeUnsatisfiable},
-		{"bytes=-", 10, rangeUnsatisfiable},
-		{"bytes=0-1,x", 10, rangeUnsatisfiable},
-		{"bytes=0-99999999999999999999", 10, rangeUnsatisfiable},
-		{"nonsense", 10, rangeUnsatisfiable},
-		{"lines=1-2", 10, rangeIgnore},
-		{"bytes=0-", 0, rangeIgnore},
-		{"bytes=" + strings.Repeat("0-0,", maxRanges), 10, rangeIgnore},
+		{"bytes=0-0", 10, rangeServe, 1},
+		{"bytes=5-", 10, rangeServe, 5},
+		{"bytes=-3", 10, rangeServe, 3},
+		{"bytes=-30", 10, rangeServe, 10},
+		{"bytes=8-99", 10, rangeServe, 2},
+		{"bytes=0-1, 4-5", 10, rangeServe, 4},
+		{"bytes=0-1,99-", 10, rangeServe, 2},
+		{"bytes=3-9223372036854775807", 10, rangeServe, 7},
+		{"bytes=10-", 10, rangeUnsatisfiable, 0},
+		{"bytes=-0", 10, rangeUnsatisfiable, 0},
+		{"bytes=5-4", 10, rangeUnsatisfiable, 0},
+		{"bytes=a-b", 10, rangeUnsatisfiable, 0},
+		{"bytes=+1-2", 10, rangeUnsatisfiable, 0},
+		{"bytes=", 10, rangeUnsatisfiable, 0},
+		{"bytes=1", 10, rangeUnsatisfiable, 0},
+		{"bytes=-", 10, rangeUnsatisfiable, 0},
+		{"bytes=0-1,x", 10, rangeUnsatisfiable, 0},
+		{"bytes=0-99999999999999999999", 10, rangeUnsatisfiable, 0},
+		{"nonsense", 10, rangeUnsatisfiable, 0},
+		{"lines=1-2", 10, rangeIgnore, 0},
+		{"bytes=0-", 0, rangeIgnore, 0},
+		{"bytes=" + strings.Repeat("0-0,", maxRanges), 10, rangeIgnore, 0},
 	} {
-		if got := judgeRange(test.header, test.size); got != test.want {
-			t.Errorf("judgeRange(%q, %d) is %d, want %d", test.header, test.size, got, test.want)
+		if got, bytes := judgeRange(test.header, test.size); got != test.want || bytes != test.bytes {
+			t.Errorf("judgeRange(%q, %d) is %d with %d bytes, want %d with %d", test.header, test.size, got, bytes, test.want, test.bytes)
 		}
 	}
 }

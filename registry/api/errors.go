@@ -13,6 +13,7 @@ import (
 
 	"berth/auth"
 	"berth/registry"
+	"berth/registry/gate"
 	"berth/registry/observe"
 )
 
@@ -42,13 +43,12 @@ func invalid(message string) *problem {
 	return &problem{status: http.StatusBadRequest, code: "UNSUPPORTED", message: message}
 }
 
-// Busy is the error of an Admit hook that turns a request away for now.
-type Busy struct {
-	Message    string
-	RetryAfter time.Duration
+// tooMany turns a request away for now.
+func tooMany(err error, retryAfter time.Duration) *problem {
+	seconds := max(1, int((retryAfter+time.Second-1)/time.Second))
+	return &problem{status: http.StatusTooManyRequests, code: "TOOMANYREQUESTS", message: err.Error(),
+		header: [2]string{"Retry-After", strconv.Itoa(seconds)}, err: err}
 }
-
-func (b *Busy) Error() string { return b.Message }
 
 // bodyError marks an error of reading a request's body: of the client or of the connection, never of the store.
 type bodyError struct{ err error }
@@ -86,7 +86,7 @@ var problems = map[registry.Code]problem{
 func explain(err error, requestID string) problem {
 	var p *problem
 	var broken *bodyError
-	var busy *Busy
+	var busy *gate.Error
 	var known *registry.Error
 	switch {
 	case errors.As(err, &p):
@@ -94,9 +94,7 @@ func explain(err error, requestID string) problem {
 	case errors.As(err, &broken):
 		return explainBody(broken)
 	case errors.As(err, &busy):
-		seconds := max(1, int(busy.RetryAfter.Round(time.Second)/time.Second))
-		return problem{status: 429, code: "TOOMANYREQUESTS", message: busy.Message,
-			header: [2]string{"Retry-After", strconv.Itoa(seconds)}, err: err}
+		return *tooMany(busy, busy.RetryAfter)
 	case errors.As(err, &known):
 		if p, ok := problems[known.Code]; ok {
 			if known.Message != "" {
@@ -126,7 +124,7 @@ func (a *API) explainUnknown(c *call, want []auth.Access, err error) error {
 	var throttled *auth.ThrottledError
 	switch {
 	case errors.As(err, &throttled):
-		return &Busy{Message: throttled.Error(), RetryAfter: throttled.RetryAfter}
+		return tooMany(throttled, throttled.RetryAfter)
 	case errors.Is(err, auth.ErrUnavailable):
 		return &problem{status: http.StatusServiceUnavailable, code: "UNAVAILABLE", message: auth.ErrUnavailable.Error(),
 			header: [2]string{"Retry-After", retrySoon}, err: err}
@@ -192,7 +190,7 @@ func resources(want []auth.Access) []resource {
 
 // writeError answers with an error. It is the only place that does.
 func (a *API) writeError(w *observe.Exchange, r *http.Request, err error) {
-	if errors.Is(err, context.Canceled) && r.Context().Err() != nil {
+	if left(r, err) {
 		panic(http.ErrAbortHandler) // nobody is there to be answered
 	}
 	p := explain(err, w.ID)
@@ -217,6 +215,14 @@ func (a *API) writeError(w *observe.Exchange, r *http.Request, err error) {
 	h.Set("Content-Length", strconv.Itoa(len(body)))
 	w.WriteHeader(p.status)
 	_, _ = w.Write(body) // a client that is gone needs no error
+}
+
+// left reports whether an error says that the client went away.
+func left(r *http.Request, err error) bool {
+	if turned, ok := errors.AsType[*gate.Error](err); ok {
+		return turned.Reason == gate.ClientLeft
+	}
+	return errors.Is(err, context.Canceled) && r.Context().Err() != nil
 }
 
 func errorBody(p problem) []byte {

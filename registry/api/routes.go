@@ -16,6 +16,7 @@ type route struct {
 	handle  func(*API, *call) error
 	deletes bool // removes content: refused unless deleting is enabled
 	creates bool // may create a repository: the name must be allowed
+	sends   bool // its body is of a blob
 }
 
 // routes is the whole API, as the table of endpoints of the OCI distribution specification has it.
@@ -33,10 +34,10 @@ var routes = [...]route{
 	{method: "HEAD", kind: kindBlob, access: pull, handle: (*API).headBlob},
 	{method: "DELETE", kind: kindBlob, access: remove, handle: (*API).deleteBlob, deletes: true},
 
-	{method: "POST", kind: kindUploads, access: push, handle: (*API).startUpload, creates: true},
+	{method: "POST", kind: kindUploads, access: push, handle: (*API).startUpload, creates: true, sends: true},
 	{method: "GET", kind: kindUpload, access: push, handle: (*API).uploadStatus},
-	{method: "PATCH", kind: kindUpload, access: push, handle: (*API).patchUpload},
-	{method: "PUT", kind: kindUpload, access: push, handle: (*API).closeUpload},
+	{method: "PATCH", kind: kindUpload, access: push, handle: (*API).patchUpload, sends: true},
+	{method: "PUT", kind: kindUpload, access: push, handle: (*API).closeUpload, sends: true},
 	{method: "DELETE", kind: kindUpload, access: cancel, handle: (*API).cancelUpload},
 }
 

@@ -25,6 +25,9 @@ type Exchange struct {
 	ID      string // of the request, as in the response header and every log line
 	Subject string // who asked; "" is anonymous
 	Quiet   bool   // keeps it out of the access log
+	// Gone reports whether the client has left, where the context of the request does not tell before its body was read.
+	// Nil: the context tells.
+	Gone    func() bool
 	start   time.Time
 	status  int
 	written int64 // bytes of body
