@@ -2,6 +2,7 @@ package auth
 
 import (
 	"cmp"
+	"errors"
 	"slices"
 	"strings"
 )
@@ -16,6 +17,19 @@ type BearerChallenge struct {
 	Service string
 	Scope   string // see [Scope]
 	Error   string // "invalid_token" or "insufficient_scope" (RFC 6750, section 3.1)
+}
+
+// For returns c with what a request lacks that was refused with an error, and that needs a token for the accesses.
+func (c BearerChallenge) For(refused error, want ...Access) BearerChallenge {
+	c.Scope = Scope(want...)
+	denied := (*DeniedError)(nil)
+	switch {
+	case errors.As(refused, &denied) && denied.Scoped:
+		c.Error = "insufficient_scope"
+	case errors.Is(refused, ErrToken):
+		c.Error = "invalid_token"
+	}
+	return c
 }
 
 // String returns the value of the WWW-Authenticate header.

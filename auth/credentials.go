@@ -49,11 +49,11 @@ func BasicCredentials(r *http.Request) (user, password string, ok bool, err erro
 }
 
 // BearerToken returns the token of a request with Bearer authentication (RFC 6750, section 2.1), and false for one that
-// carries none or another scheme. Errors match [ErrMalformed].
+// carries none or another scheme. Errors match [ErrMalformed]; [ErrToken] too when it is the token that cannot be one.
 func BearerToken(r *http.Request) (token string, ok bool, err error) {
 	token, ok, err = authorization(r, "Bearer")
 	if ok && strings.ContainsFunc(token, func(c rune) bool { return c <= ' ' || c >= 0x7f }) {
-		return "", false, fmt.Errorf("%w: a Bearer token with a character that no token has", ErrMalformed)
+		return "", false, fmt.Errorf("%w: %w: it has a character that no token has", ErrMalformed, ErrToken)
 	}
 	return token, ok, err
 }

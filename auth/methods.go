@@ -2,6 +2,7 @@ package auth
 
 import (
 	"errors"
+	"fmt"
 	"net/http"
 )
 
@@ -13,7 +14,7 @@ type Methods []Authenticator
 const nobody = "Basic Og=="
 
 // Authenticate returns the zero Subject for a request without credentials, the error of the way that knows the credentials,
-// and [ErrForeign] when none does.
+// and one that matches [ErrForeign] when none does, and [ErrToken] too when they are a Bearer token.
 func (m Methods) Authenticate(r *http.Request) (Subject, error) {
 	given := r.Header["Authorization"]
 	if len(given) == 1 && given[0] == nobody {
@@ -28,8 +29,11 @@ func (m Methods) Authenticate(r *http.Request) (Subject, error) {
 			return s, err
 		}
 	}
-	if len(given) > 0 {
-		return Subject{}, ErrForeign
+	if len(given) == 0 {
+		return Subject{}, nil
 	}
-	return Subject{}, nil
+	if _, isBearer, _ := authorization(r, "Bearer"); isBearer {
+		return Subject{}, fmt.Errorf("%w: %w", ErrToken, ErrForeign)
+	}
+	return Subject{}, ErrForeign
 }

@@ -3,6 +3,7 @@ package auth
 import (
 	"errors"
 	"net/http"
+	"strings"
 	"testing"
 )
 
@@ -37,6 +38,8 @@ func TestMethods(t *testing.T) {
 		{[]string{"two"}, "two", ErrToken},
 		{[]string{"three"}, "", ErrForeign},
 		{[]string{""}, "", ErrForeign},
+		{[]string{"Bearer elsewhere"}, "", ErrForeign},
+		{[]string{"bearer elsewhere"}, "", ErrToken},
 		{[]string{"Basic Og==", "one"}, "", ErrForeign},
 	} {
 		r, err := http.NewRequest("GET", "/", nil)
@@ -49,6 +52,9 @@ func TestMethods(t *testing.T) {
 		s, err := methods.Authenticate(r)
 		if s.Name != test.name || !errors.Is(err, test.err) {
 			t.Errorf("%q: %q, %v; want %q, %v", test.given, s.Name, err, test.name, test.err)
+		}
+		if test.err == ErrForeign && errors.Is(err, ErrToken) != strings.HasPrefix(strings.Join(test.given, ""), "Bearer ") {
+			t.Errorf("%q: %v", test.given, err)
 		}
 	}
 }

@@ -184,15 +184,7 @@ func (a *Authenticator) verify(ctx context.Context, t *jwt.Token, now time.Time)
 // Challenge returns the WWW-Authenticate header for a request that was refused with an error, and that needs a token for
 // the accesses.
 func (a *Authenticator) Challenge(r *http.Request, refused error, want ...auth.Access) string {
-	c := auth.BearerChallenge{Realm: a.realm(r), Service: a.o.Service, Scope: auth.Scope(want...)}
-	denied := (*auth.DeniedError)(nil)
-	switch {
-	case errors.As(refused, &denied) && denied.Scoped:
-		c.Error = "insufficient_scope"
-	case errors.Is(refused, auth.ErrToken):
-		c.Error = "invalid_token"
-	}
-	return c.String()
+	return auth.BearerChallenge{Realm: a.realm(r), Service: a.o.Service}.For(refused, want...).String()
 }
 
 func (a *Authenticator) realm(r *http.Request) string {
