@@ -23,14 +23,25 @@ type checking struct {
 
 // fail reports the value of a key of the section. The key may have an index, and is empty for the section itself.
 func (c checking) fail(key, format string, args ...any) {
-	full, source := c.path, c.source
+	source, full := c.at(key)
+	c.d.fail(source, full, format, args...)
+}
+
+// warn reports what is worth a warning, as fail does what is wrong.
+func (c checking) warn(key, format string, args ...any) {
+	source, full := c.at(key)
+	c.d.warn(source, full, format, args...)
+}
+
+func (c checking) at(key string) (source, full string) {
+	full, source = c.path, c.source
 	if key != "" {
 		full = strings.TrimPrefix(c.path+"."+key, ".")
 	}
 	if s, ok := c.d.sources[full]; ok {
 		source = s
 	}
-	c.d.fail(source, full, format, args...)
+	return source, full
 }
 
 func (c checking) given(key string) bool {
@@ -44,6 +55,35 @@ func (s Config) check(c checking) {
 	}
 	if len(s.Authorization.Bindings) > 0 && !s.Auth.distinguishes() {
 		c.fail("authorization.bindings", "would bind nobody: without another key of auth than none everybody may do everything")
+	}
+	if s.Auth.OIDC != nil && (len(s.Authorization.Bindings) == 0 || slices.ContainsFunc(s.Authorization.Bindings, Binding.ofEverybody)) {
+		s.Auth.OIDC.checkOpen(c)
+	}
+}
+
+// ofEverybody reports whether a binding is of whoever is logged in.
+func (b Binding) ofEverybody() bool { return slices.Contains(b.Subjects, "authenticated") }
+
+// sharedIssuers give tokens to the whole world, for any audience that is asked for.
+var sharedIssuers = []string{
+	"https://token.actions.githubusercontent.com", "https://gitlab.com", "https://agent.buildkite.com", "https://app.terraform.io",
+	"https://oidc.codefresh.io", "https://oidc.vercel.com", "https://oauth2.sigstore.dev/auth", "https://accounts.google.com",
+}
+
+// checkOpen is for rules that give rights to everybody whom an issuer has a token for: one that serves the world is refused
+// without conditions, another may be meant.
+func (o OIDC) checkOpen(c checking) {
+	for n, i := range o.Issuers {
+		key := "auth.oidc.issuers[" + strconv.Itoa(n) + "]"
+		switch {
+		case len(i.Conditions) > 0:
+		case slices.Contains(sharedIssuers, strings.TrimSuffix(i.URL, "/")):
+			c.fail(key, "%s has tokens for everybody in the world, and without conditions or bindings of users and groups "+
+				"everybody could use this registry; write conditions, such as {repository_owner: [acme]}", i.URL)
+		default:
+			c.warn(key, "everybody for whom %s has a token is let in, and has the rights of whoever is logged in; if that is "+
+				"not meant, write conditions, or bindings of users and groups", quote(i.URL))
+		}
 	}
 }
 

@@ -224,6 +224,13 @@ func TestRefusals(t *testing.T) {
 			"c.yml:6: auth.oidc.issuers[0].url: must be given: the iss of the tokens|" +
 				"c.yml:6: auth.oidc.issuers[0].audiences: must name an audience: tokens for other services would be taken otherwise|" +
 				"c.yml:7: auth.oidc.issuers[1].groups[0].claim: must be given"},
+		{minimal + "auth:\n  oidc:\n    issuers: [{url: 'https://token.actions.githubusercontent.com/', audiences: [r]}]",
+			"c.yml:5: auth.oidc.issuers[0]: https://token.actions.githubusercontent.com/ has tokens for everybody in the world, and " +
+				"without conditions or bindings of users and groups everybody could use this registry; write conditions, such as {repository_owner: [acme]}"},
+		{minimal + "auth: {oidc: {issuers: [{url: 'https://gitlab.com', audiences: [r]}]}}\n" +
+			"authorization: {bindings: [{subjects: ['user:x', authenticated], roles: [registry-viewer], repositories: ['**']}]}",
+			"c.yml:3: auth.oidc.issuers[0]: https://gitlab.com has tokens for everybody in the world, and " +
+				"without conditions or bindings of users and groups everybody could use this registry; write conditions, such as {repository_owner: [acme]}"},
 		{minimal + "http: {tls: {certificate: a.pem}}", "c.yml:3: http.tls.key: must be the path of a file, since there is a certificate"},
 		{minimal + "proxy:\n  username: ''\n  remoteurl: https://x", "c.yml:5: proxy: not implemented in this version: without it the server would be no mirror but an empty registry"},
 		{minimal + "health: {file: [{file: /x}]}", "c.yml:3: health.file: not implemented in this version: the file would not take the server out of service"},
@@ -251,6 +258,12 @@ func TestWarnings(t *testing.T) {
 			"c.yml:4: storage.filesystem.maxthreads: ignored: Berth needs no limit on its threads|" +
 				"c.yml:5: storage.cache.blobdescriptor: ignored: records are kept in memory; see storage.cache.size|" +
 				"c.yml:6: storage.tag: ignored: no request searches all tags"},
+		{minimal + "auth: {oidc: {issuers: [{url: 'https://id', audiences: [r]}, {url: 'https://ci', audiences: [r], conditions: {repository: ['acme/*']}}]}}",
+			`c.yml:3: auth.oidc.issuers[0]: everybody for whom "https://id" has a token is let in, and has the rights of whoever ` +
+				"is logged in; if that is not meant, write conditions, or bindings of users and groups"},
+		{minimal + "auth: {oidc: {issuers: [{url: 'https://gitlab.com', audiences: [r], conditions: {namespace_path: [acme]}}]}}", ""},
+		{minimal + "auth: {oidc: {issuers: [{url: 'https://gitlab.com', audiences: [r]}]}}\n" +
+			"authorization: {bindings: [{subjects: ['user:project_path:acme/app'], roles: [registry-viewer], repositories: ['**']}]}", ""},
 	} {
 		_, warnings, err := Parse("c.yml", []byte(row.yaml), nil)
 		if got := strings.Join(texts(warnings), "|"); got != row.want || err != nil {

@@ -104,7 +104,8 @@ func TestVariables(t *testing.T) {
 			func(c *Config) bool {
 				return c.Auth.Token.RootCertBundle == "/p" && c.Auth.Token.Refresh == 5*time.Minute && c.Auth.Configured()
 			}},
-		{"auth: an issuer", []string{"REGISTRY_AUTH_OIDC_ISSUERS_0_URL=https://a", "REGISTRY_AUTH_OIDC_ISSUERS_0_AUDIENCES_0=b"},
+		{"auth: an issuer", []string{"REGISTRY_AUTH_OIDC_ISSUERS_0_URL=https://a", "REGISTRY_AUTH_OIDC_ISSUERS_0_AUDIENCES_0=b",
+			"REGISTRY_AUTH_OIDC_ISSUERS_0_CONDITIONS={ref: [main]}"},
 			func(c *Config) bool { return c.Auth.OIDC.Issuers[0].User == "sub" && c.Auth.Configured() }},
 		{"auth: several", []string{"REGISTRY_AUTH_HTPASSWD_PATH=/p", "REGISTRY_AUTH_ANONYMOUS_0=pull"},
 			func(c *Config) bool { return c.Auth.HTPasswd.Path == "/p" && c.Auth.Anonymous[0] == "pull" }},

@@ -255,6 +255,9 @@ func TestKeysRefused(t *testing.T) {
 		expected := commandTest{args: []string{"config", "check", path}, code: 1, stderr: test.want}
 		if test.want == "" {
 			expected.code, expected.stdout = 0, "ok\n$"
+			if strings.Contains(test.config, "oidc") {
+				expected.stderr = "warning: .*everybody for whom"
+			}
 		}
 		expected.run(t)
 	}
