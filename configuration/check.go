@@ -150,6 +150,7 @@ func checkRoot(c checking, folder string) {
 
 func (h HTTP) check(c checking) {
 	h.checkHTTP2(c)
+	h.checkDebug(c)
 	if h.Net == "tcp" && !isAddress(h.Addr) {
 		c.fail("addr", "must be host:port such as 127.0.0.1:5000 or :5000, not %s", quote(h.Addr))
 	}

@@ -33,6 +33,8 @@ type Config struct {
 	Authorization Authorization `yaml:"authorization"`
 	// How the registry is reached.
 	HTTP HTTP `yaml:"http"`
+	// What is measured, for Prometheus.
+	Metrics Metrics `yaml:"metrics"`
 	// The list of repositories.
 	Catalog Catalog `yaml:"catalog"`
 	// The list of tags of a repository.
@@ -327,6 +329,8 @@ type HTTP struct {
 	TLS TLS `yaml:"tls"`
 	// HTTP/2, which is spoken over TLS.
 	HTTP2 HTTP2 `yaml:"http2"`
+	// A listener for who runs the server.
+	Debug Debug `yaml:"debug"`
 }
 
 // Catalog is the section catalog.

@@ -251,7 +251,7 @@ func TestWarnings(t *testing.T) {
 		{minimal + "http: {draintimeout: 5000000000}", "c.yml:3: http.draintimeout: 5000000000 without a unit is in nanoseconds; write 5s"},
 		{minimal + "health: {storagedriver: {enabled: true, interval: 10s, threshold: 3}}",
 			"c.yml:3: health.storagedriver: ignored: /readyz checks the storage whenever it is asked"},
-		{minimal + "http:\n  debug:\n    addr: :5001", "c.yml:5: http.debug: ignored: there is no debug listener in this version"},
+		{minimal + "metrics:\n  secret: guess", "c.yml:4: metrics.secret: is short: who guesses it reads the metrics; take 12 characters or more"},
 		{minimal + "redis: {addrs: [a]}", "c.yml:3: redis: ignored: Berth needs no Redis, also with several replicas"},
 		{minimal + "validation: {enabled: false}", "c.yml:3: validation.enabled: ignored: write validation.disabled to turn it off"},
 		{"version: 0.1\nstorage:\n  filesystem:\n    maxthreads: 100\n  cache: {blobdescriptor: redis}\n  tag: {concurrencylimit: 4}",

@@ -164,6 +164,9 @@ func foreignTable() string {
 		}
 		fmt.Fprintf(&out, "| `%s`%s | %s | %s |\n", f.path, except, names[f.verdict], f.why)
 	}
+	for _, n := range otherNames {
+		fmt.Fprintf(&out, "| `%s` | accepted | it is another name of `%s` |\n", n.other, n.key)
+	}
 	return out.String() + "\n"
 }
 

@@ -55,7 +55,6 @@ var foreignKeys = []foreignKey{
 
 	{path: "http.tls.letsencrypt", verdict: refused, why: notYet + "without it there would be no certificate"},
 	{path: "http.h2c", verdict: ignored, why: "clients use HTTP/1.1"},
-	{path: "http.debug", verdict: ignored, why: "there is no debug listener in this version"},
 
 	{path: "validation.enabled", verdict: ignored, unless: "true", why: "write validation.disabled to turn it off"},
 	{path: "policy", verdict: refused, why: notYet + "without it any class of content would be accepted"},
@@ -77,7 +76,6 @@ var foreignKeys = []foreignKey{
 	{path: "openshift.kubeconfig", verdict: ignored, why: "Berth asks no Kubernetes API"},
 	{path: "openshift.server", verdict: ignored, why: "see http.host"},
 	{path: "openshift.cache", verdict: ignored, why: "see storage.cache.size"},
-	{path: "openshift.metrics", verdict: ignored, why: "there are no metrics in this version"},
 	{path: "openshift.auth", verdict: refused, why: notYet + openToAll},
 	{path: "openshift.audit", verdict: refused, why: notYet + "without it there is no record of who did what"},
 	{path: "openshift.requests", verdict: refused, why: notYet + "without it requests are not limited"},
@@ -85,6 +83,38 @@ var foreignKeys = []foreignKey{
 	{path: "openshift.pullthrough", verdict: refused, why: notYet + "without it nothing is fetched from elsewhere"},
 	{path: "openshift.compatibility.acceptschema2", verdict: refused, unless: "true",
 		why: "Docker schema 2 is always accepted"},
+}
+
+// otherNames are sections that have another name in another registry, where they mean the same.
+var otherNames = []struct{ other, key string }{
+	{"openshift.metrics", "metrics"},
+}
+
+// rename gives sections under another name the name that they have here. A section under both names is an error.
+func (r *report) rename(root *tree) {
+	for _, n := range otherNames {
+		path := strings.Split(n.other, ".")
+		parent, last := root, path[len(path)-1]
+		for _, key := range path[:len(path)-1] {
+			if parent != nil {
+				parent = parent.get(key)
+			}
+		}
+		if parent == nil {
+			continue
+		}
+		for _, e := range parent.entries {
+			if e.key != last || e.value.kind == null {
+				continue
+			}
+			if section := root.add(n.key, e.value.source); section.kind == null {
+				*section = *e.value
+			} else {
+				r.fail(e.value.source, n.other, "is another name of %s (%s); keep one", n.key, section.source)
+			}
+		}
+		parent.remove(last)
+	}
 }
 
 // fieldNames are the parts of keys that have another name in variables: distribution goes by its Go fields there.
@@ -96,6 +126,7 @@ var fieldNames = []struct{ field, key string }{
 	{"health.tcpcheckers", "health.tcp"},
 	{"redis.options", "redis"},
 	{"loglevel", "log.level"},
+	{"openshift.metrics", "metrics"},
 }
 
 // choices returns the keys that are alternatives of a section, also those that are not implemented.

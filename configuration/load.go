@@ -58,8 +58,10 @@ func parse(name string, data []byte, environ []string, read func(string) ([]byte
 	}
 	r := &report{}
 	r.oldLogLevel(root)
+	r.rename(root)
 	e := environment{report: r, root: root, read: read}
 	e.apply(environ)
+	r.rename(root) // of a variable for the section around
 
 	config := &Config{}
 	d := decoder{report: r, name: name, sources: map[string]string{}}
