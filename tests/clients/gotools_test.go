@@ -9,15 +9,11 @@ import (
 	"berth/tests/harness"
 )
 
-const (
-	craneModule  = "github.com/google/go-containerregistry/cmd/crane@v0.22.1"
-	regctlModule = "github.com/regclient/regclient/cmd/regctl@v0.11.7"
-	exampleType  = "application/vnd.example.sbom.v1"
-)
+const exampleType = "application/vnd.example.sbom.v1"
 
 // TestCrane copies, lists, tags and deletes with crane.
 func TestCrane(t *testing.T) {
-	crane, s := installed(t, "crane", craneModule), serve(t)
+	crane, s := installed(t, "crane"), serve(t)
 	index := content.Algorithm(content.Digest).Index("crane", nil)
 	push(t, s, "team/app", index, "v1")
 	app := s.Addr + "/team/app"
@@ -40,7 +36,7 @@ func TestCrane(t *testing.T) {
 // regctl is regclient's tool with a configuration of its own, which knows the registry to be without TLS.
 func regctl(t *testing.T, s *harness.Server) tool {
 	t.Helper()
-	c := installed(t, "regctl", regctlModule)
+	c := installed(t, "regctl")
 	c.env = []string{"HOME=" + t.TempDir()}
 	c.run("registry", "set", "--tls", "disabled", s.Addr)
 	return c

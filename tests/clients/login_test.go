@@ -164,7 +164,7 @@ func TestLoginSkopeo(t *testing.T) {
 
 // TestLoginCrane logs in with crane where everybody may pull.
 func TestLoginCrane(t *testing.T) {
-	crane, s := installed(t, "crane", craneModule), guarded(t, "REGISTRY_AUTH_ANONYMOUS=[pull]")
+	crane, s := installed(t, "crane"), guarded(t, "REGISTRY_AUTH_ANONYMOUS=[pull]")
 	crane.env = []string{"DOCKER_CONFIG=" + t.TempDir()}
 	app := s.Addr + "/team/app:v1"
 	image := layout(t, "v1", content.Algorithm(content.Digest).Image("crane", content.AMD64(), []int{1000}, nil))

@@ -4,6 +4,7 @@ package clients
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -18,7 +19,7 @@ import (
 	"berth/tests/harness"
 )
 
-// commandLimit bounds one run of a client.
+// commandLimit bounds one run of a client, unless it says otherwise.
 const commandLimit = 3 * time.Minute
 
 // A tool is a client program with the flags that keep it to its own folders.
@@ -27,6 +28,8 @@ type tool struct {
 	path  string
 	flags []string // before the subcommand
 	env   []string
+	dir   string        // to run in, "" for that of the tests
+	limit time.Duration // of one run, 0 for commandLimit
 }
 
 // find returns the first of the programs that is there. Without one the test is skipped, or fails with REQUIRE=1.
@@ -49,21 +52,6 @@ func needRoot(t *testing.T) {
 	}
 }
 
-// installed returns a client written in Go, built by the Go toolchain into tests/bin.
-func installed(t *testing.T, name, module string) tool {
-	t.Helper()
-	bin := filepath.Join(harness.Root(), "tests", "bin")
-	path := filepath.Join(bin, name)
-	if _, err := os.Stat(path); err == nil {
-		return tool{T: t, path: path}
-	}
-	install := tool{T: t, path: "go", env: []string{"GOBIN=" + bin, "GOFLAGS=-mod=mod"}}
-	if _, err := install.try("install", module); err != nil {
-		harness.Lacking(t, name+": "+err.Error())
-	}
-	return tool{T: t, path: path}
-}
-
 // with returns the tool for a subtest.
 func (c tool) with(t *testing.T) tool {
 	c.T = t
@@ -72,10 +60,10 @@ func (c tool) with(t *testing.T) tool {
 
 // try runs the tool and returns what it wrote to its standard output.
 func (c tool) try(args ...string) (string, error) {
-	ctx, cancel := context.WithTimeout(context.Background(), commandLimit)
+	ctx, cancel := context.WithTimeout(context.Background(), cmp.Or(c.limit, commandLimit))
 	defer cancel()
 	cmd := exec.CommandContext(ctx, c.path, append(append([]string(nil), c.flags...), args...)...)
-	cmd.Env = append(os.Environ(), c.env...)
+	cmd.Env, cmd.Dir = append(os.Environ(), c.env...), c.dir
 	cmd.WaitDelay = time.Second // a child may keep the pipes open
 	var out, errs bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &errs
