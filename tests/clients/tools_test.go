@@ -8,6 +8,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -193,4 +194,33 @@ func deleted(t *testing.T, s *harness.Server, repo, digest string) {
 	r, err = s.Get("/v2/" + repo + "/manifests/" + digest)
 	must(t, err)
 	must(t, r.Want(404))
+}
+
+// tags lists the tags of a repository, with spaces between them.
+func tags(t *testing.T, c *harness.Client, repo string) string {
+	t.Helper()
+	var list struct{ Tags []string }
+	get(t, c, "/v2/"+repo+"/tags/list", &list)
+	return strings.Join(list.Tags, " ")
+}
+
+// referrers lists the digests of what refers to a manifest, of one artifact type unless that is empty.
+func referrers(t *testing.T, c *harness.Client, repo, digest, artifactType string) []string {
+	t.Helper()
+	var index struct{ Manifests []content.Descriptor }
+	get(t, c, "/v2/"+repo+"/referrers/"+digest+"?artifactType="+url.QueryEscape(artifactType), &index)
+	var digests []string
+	for _, d := range index.Manifests {
+		digests = append(digests, d.Digest)
+	}
+	return digests
+}
+
+// get reads a document of the API.
+func get(t *testing.T, c *harness.Client, path string, document any) {
+	t.Helper()
+	r, err := c.Get(path)
+	must(t, err)
+	must(t, r.Want(200))
+	must(t, json.Unmarshal(r.Body, document))
 }
