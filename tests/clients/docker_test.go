@@ -5,65 +5,35 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"syscall"
 	"testing"
-	"time"
 
 	"berth/tests/content"
 )
 
-const daemonStart = 60 * time.Second
-
-// docker starts an engine of the test's own, without a network, and returns a client of it.
-func docker(t *testing.T) tool {
+// docker starts an engine of the test's own, without a network and with more variables, and returns a client of it.
+func docker(t *testing.T, env ...string) tool {
 	t.Helper()
-	client, daemon := find(t, "docker"), find(t, "dockerd")
+	client, engine := find(t, "docker"), find(t, "dockerd")
 	needRoot(t)
-	dir, err := os.MkdirTemp("", "berth") // the path of a socket is to be short
-	must(t, err)
+	dir := daemonDir(t)
+	t.Cleanup(func() { freeNamespace(t, filepath.Join(dir, "exec", "netns", "default")) })
 	socket := "unix://" + filepath.Join(dir, "docker.sock")
-	log, err := os.Create(filepath.Join(dir, "log"))
-	must(t, err)
-	cmd := exec.Command(daemon.path, "--host", socket, "--data-root", filepath.Join(dir, "data"), "--exec-root", filepath.Join(dir, "exec"),
-		"--pidfile", filepath.Join(dir, "docker.pid"), "--log-level", "warn", "--storage-driver", "vfs", "--bridge", "none", "--iptables=false", "--ip6tables=false")
-	cmd.Stdout, cmd.Stderr = log, log
-	must(t, cmd.Start())
-	t.Cleanup(func() { stopDocker(t, cmd, dir, log) })
 	client.flags = []string{"--host", socket}
 	client.env = []string{"DOCKER_BUILDKIT=0", "DOCKER_CONFIG=" + dir}
-	for end := time.Now().Add(daemonStart); ; time.Sleep(100 * time.Millisecond) {
-		if _, err := client.try("version"); err == nil {
-			return client
-		} else if time.Now().After(end) {
-			t.Fatalf("dockerd does not answer: %v", err)
-		}
-	}
+	cmd := exec.Command(engine.path, "--host", socket, "--data-root", filepath.Join(dir, "data"), "--exec-root", filepath.Join(dir, "exec"),
+		"--pidfile", filepath.Join(dir, "docker.pid"), "--log-level", "warn", "--storage-driver", "vfs", "--bridge", "none", "--iptables=false", "--ip6tables=false")
+	cmd.Env = append(os.Environ(), env...)
+	daemon(t, dir, cmd, client)
+	return client
 }
 
-// stopDocker ends the engine and removes what it leaves.
-func stopDocker(t *testing.T, cmd *exec.Cmd, dir string, log *os.File) {
-	defer log.Close()
-	if t.Failed() {
-		b, _ := os.ReadFile(log.Name()) // it helps, and is not needed
-		t.Logf("the end of dockerd's log:\n%s", b[max(0, len(b)-3000):])
+// freeNamespace unmounts what dockerd leaves.
+func freeNamespace(t *testing.T, namespace string) {
+	if _, err := os.Stat(namespace); err != nil {
+		return // there was none
 	}
-	done := make(chan error, 1)
-	go func() { done <- cmd.Wait() }()
-	_ = cmd.Process.Signal(syscall.SIGTERM) // one that ended is waited for all the same
-	select {
-	case <-done:
-	case <-time.After(30 * time.Second):
-		_ = cmd.Process.Kill() // as above
-		t.Error("dockerd did not end within 30 s of SIGTERM")
-	}
-	namespace := filepath.Join(dir, "exec", "netns", "default")
-	if _, err := os.Stat(namespace); err == nil {
-		if out, err := exec.Command("umount", namespace).CombinedOutput(); err != nil {
-			t.Errorf("umount what dockerd leaves: %v: %s", err, out)
-		}
-	}
-	if err := os.RemoveAll(dir); err != nil {
-		t.Error(err)
+	if out, err := exec.Command("umount", namespace).CombinedOutput(); err != nil {
+		t.Errorf("umount what dockerd leaves: %v: %s", err, out)
 	}
 }
 
