@@ -19,6 +19,65 @@ const (
 // IsData reports whether key is that of a data object: large, written once, never changed.
 func IsData(key string) bool { return strings.HasPrefix(key, dataPrefix) }
 
+// A Kind is what an object of the store is.
+type Kind uint8
+
+// The kinds.
+const (
+	OtherKind Kind = iota
+	DataKind
+	BlobKind
+	LinkKind
+	ManifestKind
+	TagKind
+	ReferrersKind
+	CatalogKind
+	UploadKind
+	FolderKind // not an object: the keys that begin with this
+)
+
+// KindOf tells from its key what an object is.
+func KindOf(key string) Kind {
+	top, rest, _ := strings.Cut(key, "/")
+	switch {
+	case strings.HasSuffix(key, "/"):
+		return FolderKind
+	case top == "repositories":
+		return kindInRepository(rest)
+	}
+	switch top {
+	case "data":
+		return DataKind
+	case "blobs":
+		return BlobKind
+	case "catalog":
+		return CatalogKind
+	case "uploads":
+		return UploadKind
+	}
+	return OtherKind
+}
+
+// kindInRepository finds the collection: no part of the name before it begins with "_".
+func kindInRepository(key string) Kind {
+	at := strings.Index(key, "/_")
+	if at < 0 {
+		return OtherKind
+	}
+	collection, _, _ := strings.Cut(key[at+1:], "/")
+	switch collection {
+	case "_blobs":
+		return LinkKind
+	case "_manifests":
+		return ManifestKind
+	case "_tags":
+		return TagKind
+	case "_referrers":
+		return ReferrersKind
+	}
+	return OtherKind
+}
+
 func newDataKey(now time.Time) string {
 	return dataPrefix + now.UTC().Format("20060102") + "/" + randomHex(16)
 }

@@ -101,7 +101,7 @@ type process struct {
 
 // withServer opens all that a server needs, lets run use it, and closes what was opened.
 func (p process) withServer(ctx context.Context, accessLog io.Writer, run func(*server.Server) error) (err error) {
-	store, closeStore, _, err := open.Driver(ctx, p.config.Storage)
+	store, closeStore, _, err := open.Driver(ctx, p.config.Storage, open.Reports{})
 	if err != nil {
 		return err
 	}

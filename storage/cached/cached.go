@@ -24,6 +24,9 @@ type Options struct {
 	Bytes   int64                 // of memory for objects and their keys, about; 0: 64 MiB
 	Largest int64                 // size of the largest object kept, in bytes; 0: 256 KiB
 	Skip    func(key string) bool // objects that are never kept; nil: none
+	// Report is told of every look into the cache: for the object of a key, or for the keys under a folder, which ends in a
+	// slash. It is called by many goroutines at once. Nil: nobody is told.
+	Report func(key string, hit bool)
 }
 
 // Driver is a [storage.Driver] that remembers the small objects of the driver it wraps.
@@ -31,6 +34,7 @@ type Driver struct {
 	next    storage.Driver
 	largest int64
 	skip    func(string) bool
+	report  func(string, bool)
 	seed    maphash.Seed
 	shards  [shards]shard
 	names   names
@@ -47,12 +51,15 @@ func New(next storage.Driver, o *Options) *Driver {
 	if o == nil {
 		o = &Options{}
 	}
-	d := &Driver{next: next, largest: o.Largest, skip: o.Skip, seed: maphash.MakeSeed()}
+	d := &Driver{next: next, largest: o.Largest, skip: o.Skip, report: o.Report, seed: maphash.MakeSeed()}
 	if d.largest <= 0 {
 		d.largest = 256 << 10
 	}
 	if d.skip == nil {
 		d.skip = func(string) bool { return false }
+	}
+	if d.report == nil {
+		d.report = func(string, bool) {}
 	}
 	total := o.Bytes
 	if total <= 0 {
@@ -181,6 +188,7 @@ func (s *shard) end(key string, e *entry) {
 func (d *Driver) load(ctx context.Context, key string) (*storage.Copy, error) {
 	s := d.shard(key)
 	e, changes := s.get(key)
+	d.report(key, e != nil)
 	if e == nil {
 		r, info, err := d.next.Open(ctx, key, 0, -1)
 		e = &entry{key: key}

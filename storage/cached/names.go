@@ -43,7 +43,9 @@ func (d *Driver) Keys(ctx context.Context, prefix, after string) iter.Seq2[strin
 
 // folder returns all keys under a folder; ok is false when they are too many to be kept.
 func (d *Driver) folder(ctx context.Context, prefix string) (keys []string, ok bool, err error) {
-	if keys, ok := d.names.get(prefix); ok {
+	keys, ok = d.names.get(prefix)
+	d.report(prefix, ok)
+	if ok {
 		return keys, true, nil
 	}
 	keep := d.names.load(prefix)

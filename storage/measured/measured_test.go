@@ -7,7 +7,6 @@ import (
 	"strings"
 	"sync"
 	"testing"
-	"time"
 
 	"berth/storage"
 	"berth/storage/measured"
@@ -17,26 +16,27 @@ import (
 
 func TestSuite(t *testing.T) {
 	storagetest.Test(t, func(*testing.T) storage.Driver {
-		return measured.New(memory.New(), func(string, time.Duration, error) {})
+		return measured.New(memory.New(), func(measured.Call) {})
 	})
 }
 
 func TestReport(t *testing.T) {
 	type call struct {
-		operation string
+		operation measured.Operation
+		key       string
 		absent    bool
 	}
 	var (
 		mu  sync.Mutex
 		got []call
 	)
-	d := measured.New(memory.New(), func(operation string, took time.Duration, err error) {
+	d := measured.New(memory.New(), func(c measured.Call) {
 		mu.Lock()
 		defer mu.Unlock()
-		if took < 0 {
-			t.Errorf("%s took %s", operation, took)
+		if c.Took < 0 {
+			t.Errorf("%v took %s", c.Operation, c.Took)
 		}
-		got = append(got, call{operation, errors.Is(err, fs.ErrNotExist)})
+		got = append(got, call{c.Operation, c.Key, errors.Is(c.Err, fs.ErrNotExist)})
 	})
 	ctx := context.Background()
 	d.Stat(ctx, "a")
@@ -47,10 +47,11 @@ func TestReport(t *testing.T) {
 	} else {
 		r.Close()
 	}
-	for range d.List(ctx, "", "") {
+	for range d.List(ctx, "p", "") {
 	}
 	d.Delete(ctx, "a", storage.Cond{})
-	want := []call{{"stat", true}, {"put", false}, {"putall", false}, {"open", false}, {"list", false}, {"delete", false}}
+	want := []call{{measured.Stat, "a", true}, {measured.Put, "a", false}, {measured.Put, "b", false}, {measured.Open, "a", false},
+		{measured.List, "p", false}, {measured.Delete, "a", false}}
 	if len(got) != len(want) {
 		t.Fatalf("got %v, want %v", got, want)
 	}

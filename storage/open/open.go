@@ -9,16 +9,23 @@ import (
 	"berth/storage"
 	"berth/storage/cached"
 	"berth/storage/filesystem"
+	"berth/storage/measured"
 	"berth/storage/memory"
 )
 
+// Reports are told what is done with a storage. A nil one is not.
+type Reports struct {
+	Calls measured.Report            // of the driver, below the cache
+	Cache func(key string, hit bool) // see [cached.Options]
+}
+
 // Driver opens the storage of a configuration. A storage that this process has to itself is exclusive: what is small of
 // it is kept in memory, as far as the configuration allows. Closing waits for nothing: stop using the driver before.
-func Driver(ctx context.Context, c configuration.Storage) (d storage.Driver, closeStorage func() error, exclusive bool, err error) {
+func Driver(ctx context.Context, c configuration.Storage, reports Reports) (d storage.Driver, closeStorage func() error, exclusive bool, err error) {
 	var files *filesystem.Driver
 	switch {
 	case c.InMemory != nil:
-		return memory.New(), func() error { return nil }, true, nil
+		return reports.measure(memory.New()), func() error { return nil }, true, nil
 	case c.Filesystem != nil:
 		exclusive = !c.Filesystem.Shared
 		files, err = filesystem.Open(ctx, filesystem.Options{
@@ -36,7 +43,14 @@ func Driver(ctx context.Context, c configuration.Storage) (d storage.Driver, clo
 		return nil, nil, false, err
 	}
 	if size := int64(c.Cache.Size); exclusive && size > 0 {
-		return cached.New(files, &cached.Options{Bytes: size}), files.Close, exclusive, nil
+		return cached.New(reports.measure(files), &cached.Options{Bytes: size, Report: reports.Cache}), files.Close, exclusive, nil
 	}
-	return files, files.Close, exclusive, nil
+	return reports.measure(files), files.Close, exclusive, nil
+}
+
+func (r Reports) measure(d storage.Driver) storage.Driver {
+	if r.Calls == nil {
+		return d
+	}
+	return measured.New(d, r.Calls)
 }

@@ -9,6 +9,7 @@ import (
 	"berth/configuration"
 	"berth/storage"
 	"berth/storage/cached"
+	"berth/storage/measured"
 )
 
 func TestDriver(t *testing.T) {
@@ -28,7 +29,10 @@ func TestDriver(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		d, closeStorage, exclusive, err := Driver(t.Context(), c.Storage)
+		var calls, looks int
+		d, closeStorage, exclusive, err := Driver(t.Context(), c.Storage, Reports{
+			Calls: func(measured.Call) { calls++ }, Cache: func(string, bool) { looks++ },
+		})
 		if err != nil {
 			t.Errorf("%s: %v", test.yaml, err)
 			continue
@@ -39,11 +43,14 @@ func TestDriver(t *testing.T) {
 		if _, err := d.Put(t.Context(), "config/x", strings.NewReader("x"), 1, storage.Absent()); err != nil {
 			t.Errorf("%s: %v", test.yaml, err)
 		}
+		if _, err := d.Stat(t.Context(), "config/x"); err != nil || (looks > 0) != test.cached || (calls == 1) != test.cached {
+			t.Errorf("%s: %v; %d calls and %d looks into the cache were reported", test.yaml, err, calls, looks)
+		}
 		if err := closeStorage(); err != nil {
 			t.Errorf("%s: close: %v", test.yaml, err)
 		}
 	}
-	if _, _, _, err := Driver(t.Context(), configuration.Storage{}); err == nil {
+	if _, _, _, err := Driver(t.Context(), configuration.Storage{}, Reports{}); err == nil {
 		t.Error("no storage is no error")
 	}
 }
