@@ -35,6 +35,8 @@ type Config struct {
 	HTTP HTTP `yaml:"http"`
 	// What is measured, for Prometheus.
 	Metrics Metrics `yaml:"metrics"`
+	// How much is served at a time.
+	Requests Requests `yaml:"requests"`
 	// The list of repositories.
 	Catalog Catalog `yaml:"catalog"`
 	// The list of tags of a repository.
@@ -325,6 +327,9 @@ type HTTP struct {
 	ProgressTimeout time.Duration `yaml:"progresstimeout" default:"60s" min:"1s"`
 	// The size of the header of a request.
 	MaxHeaderBytes Size `yaml:"maxheaderbytes" default:"64KiB" min:"4KiB"`
+	// How many connections may be open; 0 means any number. For a new one beyond them the one that has been idle for
+	// longest is closed; when none is, it waits until another ends.
+	MaxConnections int `yaml:"maxconnections" default:"10000"`
 	// HTTPS.
 	TLS TLS `yaml:"tls"`
 	// HTTP/2, which is spoken over TLS.

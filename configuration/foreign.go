@@ -78,7 +78,6 @@ var foreignKeys = []foreignKey{
 	{path: "openshift.cache", verdict: ignored, why: "see storage.cache.size"},
 	{path: "openshift.auth", verdict: refused, why: notYet + openToAll},
 	{path: "openshift.audit", verdict: refused, why: notYet + "without it there is no record of who did what"},
-	{path: "openshift.requests", verdict: refused, why: notYet + "without it requests are not limited"},
 	{path: "openshift.quota", verdict: refused, why: notYet + "without it there are no quotas"},
 	{path: "openshift.pullthrough", verdict: refused, why: notYet + "without it nothing is fetched from elsewhere"},
 	{path: "openshift.compatibility.acceptschema2", verdict: refused, unless: "true",
@@ -88,6 +87,7 @@ var foreignKeys = []foreignKey{
 // otherNames are sections that have another name in another registry, where they mean the same.
 var otherNames = []struct{ other, key string }{
 	{"openshift.metrics", "metrics"},
+	{"openshift.requests", "requests"},
 }
 
 // rename gives sections under another name the name that they have here. A section under both names is an error.
@@ -127,6 +127,7 @@ var fieldNames = []struct{ field, key string }{
 	{"redis.options", "redis"},
 	{"loglevel", "log.level"},
 	{"openshift.metrics", "metrics"},
+	{"openshift.requests", "requests"},
 }
 
 // choices returns the keys that are alternatives of a section, also those that are not implemented.
