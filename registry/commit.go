@@ -23,7 +23,7 @@ func (u *Upload) Commit(ctx context.Context, d Digest, c Chunk) (*Blob, error) {
 		return nil, err
 	}
 	if u.rev == "" && c.length() <= smallBlob {
-		content, complete, err := readSmall(c)
+		content, complete, err := u.readSmall(c)
 		if err != nil {
 			return nil, err
 		}
@@ -36,8 +36,8 @@ func (u *Upload) Commit(ctx context.Context, d Digest, c Chunk) (*Blob, error) {
 }
 
 // readSmall reads a body to its end if it is small, and otherwise the beginning of it.
-func readSmall(c Chunk) (content []byte, complete bool, err error) {
-	body := newIngest(c.Body, c.length(), nil)
+func (u *Upload) readSmall(c Chunk) (content []byte, complete bool, err error) {
+	body := u.ingest(c, nil)
 	limit := c.length()
 	if limit < 0 {
 		limit = smallBlob
@@ -48,7 +48,7 @@ func readSmall(c Chunk) (content []byte, complete bool, err error) {
 	n, err := buffer.ReadFrom(io.LimitReader(body, limit+1)) // one more, to see the end
 	switch {
 	case err != nil:
-		return nil, false, bodyError(body, err)
+		return nil, false, u.repository.bodyError(body, err)
 	case n > limit:
 		return buffer.Bytes(), false, nil
 	case c.length() >= 0 && n != c.length():
@@ -67,7 +67,7 @@ func (u *Upload) commit(ctx context.Context, d Digest, c Chunk) (*Blob, error) {
 	if err != nil {
 		return nil, err
 	}
-	body := newIngest(c.Body, c.length(), h)
+	body := u.ingest(c, h)
 	added, err := u.receive(ctx, body)
 	if err != nil {
 		return nil, err

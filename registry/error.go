@@ -25,6 +25,7 @@ const (
 	UploadInvalid
 	RangeInvalid // bytes that do not continue an upload where it stands
 	SizeInvalid
+	BlobTooLarge
 	ManifestUnknown
 	ManifestInvalid
 	ManifestTooLarge

@@ -10,11 +10,15 @@ import (
 // errTooLong says that a body went on past the size announced for it.
 var errTooLong = errors.New("the body is longer than announced")
 
+// errTooLarge says that a body of unknown size went on past the largest blob there may be.
+var errTooLarge = errors.New("the blob is larger than any may be")
+
 // An ingest is a body on its way into the store: a reader that counts and hashes what passes. Long bodies are hashed by
 // a goroutine of their own, so that receiving, hashing and writing overlap. Close it when done reading.
 type ingest struct {
 	body  io.Reader
 	limit int64 // bytes announced; -1: unknown
+	room  int64 // bytes that there may be; -1: any number
 	// broken is what broke the body off, if anything did; a lenient body then ends as if it were complete.
 	lenient bool
 	broken  error
@@ -39,8 +43,9 @@ var blocks = sync.Pool{New: func() any { return new(block) }}
 // Blocks waiting for the hash, for one body; with the one being hashed and the one being filled, this bounds memory.
 const blocksAhead = 2
 
-func newIngest(body io.Reader, limit int64, h hash.Hash) *ingest {
-	return &ingest{body: body, limit: limit, hash: h}
+// ingest makes an ingest of a chunk.
+func (u *Upload) ingest(c Chunk, h hash.Hash) *ingest {
+	return &ingest{body: c.Body, limit: c.length(), room: u.room(), hash: h}
 }
 
 func (g *ingest) Read(p []byte) (int, error) {
@@ -48,6 +53,9 @@ func (g *ingest) Read(p []byte) (int, error) {
 	g.n += int64(n)
 	if g.limit >= 0 && g.n > g.limit {
 		return 0, errTooLong
+	}
+	if g.room >= 0 && g.n > g.room {
+		return 0, errTooLarge
 	}
 	if g.hash != nil {
 		g.feed(p[:n])

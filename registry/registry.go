@@ -27,6 +27,8 @@ type Options struct {
 	UploadAge time.Duration
 	// ReadOnly reports whether nothing may be written, not even to renew a record. Nil: never.
 	ReadOnly func() bool
+	// MaxBlob returns the size of the largest blob that can be pushed, in bytes; 0: any size. Nil: any size, always.
+	MaxBlob func() int64
 	// MaxManifest is the size of the largest manifest, in bytes. 0: 4 MiB.
 	MaxManifest int64
 	// Manifests says which manifests are accepted.
@@ -46,6 +48,7 @@ type Registry struct {
 	grace       time.Duration
 	uploadAge   time.Duration
 	readOnly    func() bool
+	maxBlob     func() int64
 	maxManifest int64
 	policy      Policy
 	immutable   func(Name, Tag) bool
@@ -76,6 +79,9 @@ func Open(ctx context.Context, store storage.Driver, o *Options) (*Registry, err
 	}
 	if r.readOnly == nil {
 		r.readOnly = func() bool { return false }
+	}
+	if r.maxBlob = o.MaxBlob; r.maxBlob == nil {
+		r.maxBlob = func() int64 { return 0 }
 	}
 	if r.maxManifest <= 0 {
 		r.maxManifest = 4 << 20

@@ -216,7 +216,23 @@ func (u *Upload) check(c Chunk) error {
 	case c.length() != 0 && len(u.record.Segments) >= maxSegments:
 		return newError(UploadInvalid, "an upload has at most %d chunks; send larger ones", maxSegments)
 	}
+	if room := u.room(); room >= 0 && c.length() > room {
+		return u.repository.tooLarge()
+	}
 	return nil
+}
+
+// room returns how many more bytes u may receive, -1 for any number.
+func (u *Upload) room() int64 {
+	most := u.repository.maxBlob()
+	if most <= 0 {
+		return -1
+	}
+	return max(0, most-u.record.Offset)
+}
+
+func (r *Registry) tooLarge() error {
+	return newError(BlobTooLarge, "the registry takes blobs of at most %d bytes", r.maxBlob())
 }
 
 // Append adds a chunk. A body that breaks off is kept as far as it came, so that the client can go on from there; the
@@ -235,7 +251,7 @@ func (u *Upload) Append(ctx context.Context, c Chunk) error {
 	if err != nil {
 		return err
 	}
-	body := newIngest(c.Body, c.length(), h)
+	body := u.ingest(c, h)
 	body.lenient = true
 	added, err := u.receive(ctx, body)
 	if err != nil {
@@ -291,7 +307,7 @@ func (u *Upload) receive(ctx context.Context, body *ingest) ([]segment, error) {
 		if err == io.EOF {
 			err = nil
 		}
-		return nil, bodyError(body, err)
+		return nil, u.repository.bodyError(body, err)
 	}
 	key := newDataKey(r.now())
 	release := u.hold(ctx, key)
@@ -303,17 +319,19 @@ func (u *Upload) receive(ctx context.Context, body *ingest) ([]segment, error) {
 		}
 	}
 	if err != nil {
-		return nil, bodyError(body, err)
+		return nil, u.repository.bodyError(body, err)
 	}
 	return []segment{{key, info.Size}}, nil
 }
 
-func bodyError(body *ingest, err error) error {
+func (r *Registry) bodyError(body *ingest, err error) error {
 	switch {
 	case err == nil:
 		return nil
 	case errors.Is(err, errTooLong):
 		return &Error{Code: SizeInvalid, Message: fmt.Sprintf("the body has more than the %d bytes announced", body.limit)}
+	case errors.Is(err, errTooLarge):
+		return r.tooLarge()
 	case body.broken != nil:
 		return &Error{Code: SizeInvalid, Message: "the body broke off", Err: body.broken}
 	default:

@@ -70,6 +70,7 @@ var problems = map[registry.Code]problem{
 	registry.UploadInvalid:       {status: 400, code: "BLOB_UPLOAD_INVALID", message: "blob upload invalid"},
 	registry.RangeInvalid:        {status: 416, code: "BLOB_UPLOAD_INVALID", message: "the chunk does not continue the upload"},
 	registry.SizeInvalid:         {status: 400, code: "SIZE_INVALID", message: "provided length did not match content length"},
+	registry.BlobTooLarge:        {status: 413, code: "SIZE_INVALID", message: "blob too large"},
 	registry.ManifestUnknown:     {status: 404, code: "MANIFEST_UNKNOWN", message: "manifest unknown to registry"},
 	registry.ManifestInvalid:     {status: 400, code: "MANIFEST_INVALID", message: "manifest invalid"},
 	registry.ManifestTooLarge:    {status: 413, code: "MANIFEST_INVALID", message: "manifest too large"},
