@@ -164,8 +164,9 @@ func sameMethods(a, b configuration.Auth) bool {
 }
 
 // reloader returns a task that reads the configuration again at each signal and puts in force what can change while the
-// server runs: the rules and the level of the log. A configuration with an error changes nothing.
-func (a *access) reloader(file string, env environment, log *logrus.Logger, signals <-chan os.Signal) func(context.Context) {
+// server runs: the rules, the level of the log, and what apply does. A configuration with an error changes nothing.
+func (a *access) reloader(file string, env environment, log *logrus.Logger, signals <-chan os.Signal,
+	apply func(*configuration.Config)) func(context.Context) {
 	return func(ctx context.Context) {
 		for {
 			select {
@@ -173,7 +174,7 @@ func (a *access) reloader(file string, env environment, log *logrus.Logger, sign
 				return
 			case <-signals:
 			}
-			if err := a.reload(file, env, log); err != nil {
+			if err := a.reload(file, env, log, apply); err != nil {
 				log.WithError(err).Error("the configuration was not reloaded; what was in force stays in force")
 			} else {
 				log.Info("reloaded the configuration")
@@ -182,7 +183,7 @@ func (a *access) reloader(file string, env environment, log *logrus.Logger, sign
 	}
 }
 
-func (a *access) reload(file string, env environment, log *logrus.Logger) error {
+func (a *access) reload(file string, env environment, log *logrus.Logger, apply func(*configuration.Config)) error {
 	_, c, _, err := read([]string{file}, env)
 	if err != nil {
 		return err
@@ -195,5 +196,6 @@ func (a *access) reload(file string, env environment, log *logrus.Logger) error 
 		return err
 	}
 	log.SetLevel(level)
+	apply(c)
 	return nil
 }

@@ -33,7 +33,7 @@ func newServe(env environment) *cobra.Command {
 		Long: "serve runs the registry that a file and the REGISTRY_* variables configure. Without FILE it takes the one named by\n" +
 			"REGISTRY_CONFIGURATION_PATH, or the first there is of the usual places. SIGTERM and SIGINT let running requests\n" +
 			"finish (http.draintimeout); a second one does not wait. SIGHUP reads the configuration again and puts in force what\n" +
-			"can change meanwhile: auth.anonymous, authorization, read-only mode and log.level.",
+			"can change meanwhile: auth.anonymous, authorization, read-only mode, limits (requests, http.maxconnections) and log.level.",
 		Example: "  berth serve config.yml\n  REGISTRY_STORAGE=inmemory berth serve config.yml",
 		Args:    usage(cobra.MaximumNArgs(1)),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -80,7 +80,8 @@ func serve(ctx context.Context, file string, env environment) error {
 	if err != nil {
 		return err
 	}
-	p := process{config: c, access: who, log: log, reload: who.reloader(file, env, log, hangups)}
+	bounds := newLimits(c)
+	p := process{config: c, access: who, limits: bounds, log: log, reload: who.reloader(file, env, log, hangups, bounds.apply)}
 	err = p.withServer(starting, env.stdout, func(s *server.Server) error {
 		started()
 		return s.Run(ctx, listeners, signals)
@@ -95,6 +96,7 @@ func serve(ctx context.Context, file string, env environment) error {
 type process struct {
 	config *configuration.Config
 	access *access
+	limits *limits
 	log    *logrus.Logger
 	reload func(context.Context)
 }
@@ -127,7 +129,7 @@ func (p process) newServer(ctx context.Context, store storage.Driver, lines *obs
 	}
 	reg, err := registry.Open(ctx, store, &registry.Options{
 		Grace: c.GC.Grace, UploadAge: c.Storage.Maintenance.UploadPurging.Age, ReadOnly: p.access.readOnly,
-		MaxManifest: int64(c.Validation.Manifests.MaxSize), Manifests: manifests, Immutable: p.access.immutable,
+		MaxBlob: p.limits.maxBlob.Load, MaxManifest: int64(c.Validation.Manifests.MaxSize), Manifests: manifests, Immutable: p.access.immutable,
 		Secret: []byte(c.HTTP.Secret.Reveal()),
 	})
 	if err != nil {
@@ -136,7 +138,7 @@ func (p process) newServer(ctx context.Context, store storage.Driver, lines *obs
 	handler, err := api.New(reg, p.access.authenticator(), p.access.authorizer(), p.access.options(api.Options{
 		Host: c.HTTP.Host, Prefix: c.HTTP.Prefix, RelativeURLs: c.HTTP.RelativeURLs, Headers: c.HTTP.Headers,
 		DeleteEnabled: c.Storage.Delete.Enabled, MaxManifest: int64(c.Validation.Manifests.MaxSize),
-		MaxTags: c.Tags.MaxTags, MaxCatalog: c.Catalog.MaxEntries, ChunkMinLength: chunkMinLength, Log: p.log,
+		MaxTags: c.Tags.MaxTags, MaxCatalog: c.Catalog.MaxEntries, ChunkMinLength: chunkMinLength, Gate: p.limits.gate, Log: p.log,
 	}))
 	if err != nil {
 		return nil, err
@@ -148,7 +150,7 @@ func (p process) newServer(ctx context.Context, store storage.Driver, lines *obs
 	o := server.Options{
 		TLS: certificates, HTTP1Only: c.HTTP.HTTP2.Disabled, Prefix: c.HTTP.Prefix,
 		ReadHeaderTimeout: c.HTTP.ReadHeaderTimeout, IdleTimeout: c.HTTP.IdleTimeout,
-		ProgressTimeout: c.HTTP.ProgressTimeout, DrainTimeout: c.HTTP.DrainTimeout, MaxHeaderBytes: int(c.HTTP.MaxHeaderBytes),
+		Connections: p.limits.connections, ProgressTimeout: c.HTTP.ProgressTimeout, DrainTimeout: c.HTTP.DrainTimeout, MaxHeaderBytes: int(c.HTTP.MaxHeaderBytes),
 		Check: server.StorageCheck(store), AccessLog: lines, Log: p.log, Background: []func(context.Context){p.reload, p.access.warm},
 	}
 	if purging := c.Storage.Maintenance.UploadPurging; purging.Enabled {

@@ -211,6 +211,9 @@ func (a *API) writeError(w *observe.Exchange, r *http.Request, err error) {
 	if p.header[0] != "" {
 		h.Set(p.header[0], p.header[1])
 	}
+	if p.status == http.StatusTooManyRequests && r.ContentLength != 0 && r.ProtoMajor == 1 {
+		h.Set("Connection", "close") // or net/http would read some of the body before it answers
+	}
 	body := errorBody(p)
 	h.Set("Content-Type", "application/json")
 	h.Set("Content-Length", strconv.Itoa(len(body)))

@@ -6,22 +6,41 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"sync"
 	"sync/atomic"
 	"time"
+
+	"berth/registry/observe"
 )
 
-// A listener makes connections whose writes must make progress.
+// A listener makes connections whose writes must make progress, each of which has a place among all connections.
 type listener struct {
 	net.Listener
-	timeout time.Duration
+	timeout     time.Duration
+	connections *Connections
+	closed      chan struct{}
+	closing     sync.Once
 }
 
-func (l listener) Accept() (net.Conn, error) {
-	c, err := l.Listener.Accept()
+func newListener(l net.Listener, timeout time.Duration, connections *Connections) *listener {
+	return &listener{Listener: l, timeout: timeout, connections: connections, closed: make(chan struct{})}
+}
+
+func (l *listener) Accept() (net.Conn, error) {
+	accepted, err := l.Listener.Accept()
 	if err != nil {
 		return nil, err
 	}
-	return &conn{Conn: c, timeout: l.timeout}, nil
+	c := &conn{Conn: accepted, timeout: l.timeout, connections: l.connections}
+	if err := l.connections.add(c, l.closed); err != nil {
+		return nil, errors.Join(err, accepted.Close())
+	}
+	return c, nil
+}
+
+func (l *listener) Close() error {
+	l.closing.Do(func() { close(l.closed) })
+	return l.Listener.Close()
 }
 
 // A conn fails a write when no byte of it moved for about the timeout. As long as bytes move a write may take for ever:
@@ -31,6 +50,17 @@ type conn struct {
 	timeout time.Duration
 	armed   atomic.Int64 // when the write deadline was last extended, in Unix nanoseconds
 	bounded atomic.Bool  // the user of the connection set a write deadline of its own
+
+	connections *Connections // that it has a place among
+	idle        atomic.Int64 // since when no request is under way, in Unix nanoseconds; 0: one is
+	closing     sync.Once
+}
+
+// Close gives up the place of c.
+func (c *conn) Close() error {
+	err := c.Conn.Close()
+	c.closing.Do(func() { c.connections.remove(c) })
+	return err
 }
 
 // SetWriteDeadline sets a deadline that holds until it is set to zero, as that of a TLS handshake.
@@ -110,15 +140,23 @@ func (c *conn) CloseWrite() error {
 	return nil
 }
 
-// progressing lets the body of a request take as long as it needs, but fails it when nothing comes for the timeout.
+// progressing lets the body of a request take as long as it needs, but fails it when nothing comes for the timeout. That
+// begins to count when somebody begins to read: a request may have to wait for its turn.
 func progressing(next http.Handler, timeout time.Duration) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if r.ContentLength != 0 {
-			b := &body{ReadCloser: r.Body, control: http.NewResponseController(w), timeout: timeout}
-			b.arm()
-			r.Body = b
+		if r.ContentLength == 0 {
+			next.ServeHTTP(w, r)
+			return
+		}
+		b := &body{ReadCloser: r.Body, control: http.NewResponseController(w), timeout: timeout}
+		r.Body = b
+		if c, ok := r.Context().Value(connKey{}).(*conn); ok && r.ProtoMajor == 1 {
+			observe.Of(w, r).Gone = c.gone // net/http does not look before the body was read
 		}
 		next.ServeHTTP(w, r)
+		if !b.ended {
+			b.arm() // net/http still looks for the rest of the body
+		}
 	})
 }
 
@@ -127,6 +165,7 @@ type body struct {
 	control *http.ResponseController
 	timeout time.Duration
 	armed   time.Time
+	ended   bool // all was read
 }
 
 func (b *body) arm() {
@@ -147,6 +186,7 @@ func (b *body) Read(p []byte) (int, error) {
 	b.arm()
 	n, err := b.ReadCloser.Read(p)
 	if err == io.EOF {
+		b.ended = true
 		b.set(time.Time{}) // what watches for the client to leave, while the request is served, must not time out
 	} // after another error the deadline stays: net/http still looks for the rest of the body before it answers
 	return n, err

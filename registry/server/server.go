@@ -35,6 +35,8 @@ type Options struct {
 	DrainTimeout time.Duration
 	// MaxHeaderBytes bounds the header of a request. 0: 64 KiB.
 	MaxHeaderBytes int
+	// Connections bounds how many connections are open. Nil: there is no bound.
+	Connections *Connections
 	// TLS is spoken with these certificates. Nil: plain HTTP is spoken.
 	TLS *TLS
 	// HTTP1Only turns HTTP/2 off, which is spoken over TLS.
@@ -70,6 +72,9 @@ func New(api http.Handler, o Options) *Server {
 	if o.MaxHeaderBytes <= 0 {
 		o.MaxHeaderBytes = 64 << 10
 	}
+	if o.Connections == nil {
+		o.Connections = NewConnections(0)
+	}
 	if o.Check == nil {
 		o.Check = func(context.Context) error { return nil }
 	}
@@ -82,6 +87,8 @@ func New(api http.Handler, o Options) *Server {
 		MaxHeaderBytes:    o.MaxHeaderBytes,
 		ErrorLog:          log.New(httpErrors{o.Log}, "", 0),
 		Protocols:         new(http.Protocols),
+		ConnState:         o.Connections.track,
+		ConnContext:       withConn,
 	}
 	s.http.Protocols.SetHTTP1(true)
 	s.http.Protocols.SetHTTP2(!o.HTTP1Only)
@@ -136,7 +143,7 @@ func (s *Server) Run(ctx context.Context, listeners []net.Listener, signals <-ch
 	}
 	failed := make(chan error, len(listeners))
 	for _, l := range listeners {
-		go func() { failed <- s.serve(listener{l, s.o.ProgressTimeout}) }()
+		go func() { failed <- s.serve(newListener(l, s.o.ProgressTimeout, s.o.Connections)) }()
 		s.o.Log.WithFields(logrus.Fields{"address": l.Addr().String(), "tls": s.o.TLS != nil}).Info("listening")
 	}
 	s.tell("READY=1")

@@ -1,0 +1,130 @@
+package server
+
+import (
+	"context"
+	"crypto/tls"
+	"net"
+	"net/http"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// Connections bounds how many connections are open. It is safe for concurrent use.
+type Connections struct {
+	mu      sync.Mutex
+	max     int // 0: any number
+	open    map[*conn]struct{}
+	changed chan struct{} // closed, and replaced, when a place may have become free
+	waiting atomic.Int32  // connections that were accepted and have no place yet
+}
+
+// NewConnections makes a bound of max connections; 0 is none.
+func NewConnections(max int) *Connections {
+	return &Connections{max: max, open: make(map[*conn]struct{}), changed: make(chan struct{})}
+}
+
+// SetMax changes the bound. It closes no connection.
+func (cs *Connections) SetMax(max int) {
+	cs.mu.Lock()
+	cs.max = max
+	cs.mu.Unlock()
+	cs.change()
+}
+
+// Len returns how many connections are open.
+func (cs *Connections) Len() int {
+	cs.mu.Lock()
+	defer cs.mu.Unlock()
+	return len(cs.open)
+}
+
+// add gives c a place: a free one, or that of the connection which has been idle for longest, which is closed. Where there
+// is neither, it waits for one, or until stop is closed.
+func (cs *Connections) add(c *conn, stop <-chan struct{}) error {
+	cs.waiting.Add(1)
+	defer cs.waiting.Add(-1)
+	for {
+		idlest, changed, ok := cs.tryAdd(c)
+		switch {
+		case ok:
+			return nil
+		case idlest != nil:
+			_ = idlest.Close() // its client had nothing to ask
+			continue
+		}
+		select {
+		case <-changed:
+		case <-stop:
+			return net.ErrClosed
+		}
+	}
+}
+
+// tryAdd gives c a place if one is free. Otherwise it returns the connection to close, or what to wait for.
+func (cs *Connections) tryAdd(c *conn) (idlest *conn, changed <-chan struct{}, ok bool) {
+	cs.mu.Lock()
+	defer cs.mu.Unlock()
+	if cs.max == 0 || len(cs.open) < cs.max {
+		cs.open[c] = struct{}{}
+		return nil, nil, true
+	}
+	var since int64
+	for other := range cs.open {
+		if at := other.idle.Load(); at != 0 && (idlest == nil || at < since) {
+			idlest, since = other, at
+		}
+	}
+	return idlest, cs.changed, false
+}
+
+func (cs *Connections) remove(c *conn) {
+	cs.mu.Lock()
+	delete(cs.open, c)
+	cs.mu.Unlock()
+	cs.change()
+}
+
+// change lets those who wait look again.
+func (cs *Connections) change() {
+	if cs.waiting.Load() == 0 {
+		return
+	}
+	cs.mu.Lock()
+	defer cs.mu.Unlock()
+	close(cs.changed)
+	cs.changed = make(chan struct{})
+}
+
+// track is the ConnState hook of the server.
+func (cs *Connections) track(nc net.Conn, state http.ConnState) {
+	c, ok := under(nc)
+	if !ok {
+		return
+	}
+	if state != http.StateIdle {
+		c.idle.Store(0)
+		return
+	}
+	c.idle.Store(time.Now().UnixNano())
+	cs.change()
+}
+
+// under returns the connection below TLS.
+func under(nc net.Conn) (*conn, bool) {
+	if encrypted, ok := nc.(*tls.Conn); ok {
+		nc = encrypted.NetConn()
+	}
+	c, ok := nc.(*conn)
+	return c, ok
+}
+
+// connKey is the key of the *conn in the contexts of requests.
+type connKey struct{}
+
+func withConn(ctx context.Context, nc net.Conn) context.Context {
+	if c, ok := under(nc); ok {
+		return context.WithValue(ctx, connKey{}, c)
+	}
+	return ctx
+}
