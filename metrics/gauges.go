@@ -15,10 +15,14 @@ const (
 	Users
 	Groups
 	Certificates
+	Keys // by which tokens are checked
 	reloadables
 )
 
-var reloadableNames = [reloadables]string{"configuration", "users", "groups", "certificates"}
+var reloadableNames = [reloadables]string{"configuration", "users", "groups", "certificates", "keys"}
+
+// String returns the value of the label what.
+func (r Reloadable) String() string { return reloadableNames[r] }
 
 type reloads struct {
 	total [reloadables][2]prometheus.Counter // failed, done

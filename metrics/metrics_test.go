@@ -57,6 +57,10 @@ func everything(t testing.TB) *Metrics {
 	m := New(Options{Version: "v1.2.3", Commit: "abc"})
 	m.WatchCertificates(func() time.Time { return time.Unix(1_900_000_000, 0) })
 	m.WatchDisk(func() (free, total uint64, err error) { return 1 << 40, 1 << 41, nil })
+	waited := m.WatchQueues([]string{"read", "write"}, []string{"queue_full"}, func() Queues {
+		return Queues{Running: []int{1, 2}, Waiting: []int{3, 4}, Admitted: []uint64{5, 6}, Rejected: []uint64{7}}
+	})
+	waited(1, 30*time.Millisecond)
 	for route := range routes {
 		for _, byTag := range []bool{false, true} {
 			m.Served(Request{Method: "GET", Status: 200, Route: route, ByTag: byTag})
@@ -218,6 +222,21 @@ func TestGauges(t *testing.T) {
 	}
 	if got := sample(t, m, "berth_reloads_total", "result=failure", "what=users").GetCounter().GetValue(); got != 1 {
 		t.Errorf("%v reloads failed", got)
+	}
+}
+
+func TestQueues(t *testing.T) {
+	m := everything(t)
+	for name, want := range map[string]float64{
+		"berth_queue_running": 2, "berth_queue_length": 4, "berth_queue_admitted_total": 6, "berth_queue_wait_seconds": .03,
+	} {
+		one := sample(t, m, name, "class=write")
+		if got := one.GetGauge().GetValue() + one.GetCounter().GetValue() + one.GetHistogram().GetSampleSum(); got != want {
+			t.Errorf("%s is %v, want %v", name, got, want)
+		}
+	}
+	if got := sample(t, m, "berth_requests_rejected_total", "reason=queue_full").GetCounter().GetValue(); got != 7 {
+		t.Errorf("%v requests were rejected", got)
 	}
 }
 

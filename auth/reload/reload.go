@@ -24,7 +24,7 @@ const settle = 2 * time.Second
 type Options struct {
 	// OnError is told once of each error that keeps a changed file from taking effect. Neither function may use the File.
 	OnError func(error)
-	// OnReload is called after a changed file took effect.
+	// OnReload is called after a changed file took effect, and after one with an error became again what it was before.
 	OnReload func()
 
 	now func() time.Time
@@ -85,6 +85,7 @@ func (f *File[T]) Refresh() {
 
 func (f *File[T]) look(now time.Time) {
 	defer f.next.Store(int64(now.Sub(f.base) + Interval))
+	wasBad := f.reported != ""
 	changed, err := f.load(now)
 	switch {
 	case err != nil:
@@ -92,7 +93,7 @@ func (f *File[T]) look(now time.Time) {
 			f.o.OnError(fmt.Errorf("reload: %w; what it said before stays in force", err))
 		}
 		f.reported = err.Error()
-	case changed && f.o.OnReload != nil:
+	case (changed || wasBad) && f.o.OnReload != nil:
 		f.o.OnReload()
 	}
 }

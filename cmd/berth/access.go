@@ -16,6 +16,7 @@ import (
 	"berth/auth/reload"
 	"berth/auth/token"
 	"berth/configuration"
+	"berth/metrics"
 	"berth/registry"
 	"berth/registry/api"
 )
@@ -31,6 +32,7 @@ type access struct {
 	holder  *policy.Holder       // of the policy in rules, with the groups; nil when everybody may do everything
 	rules   atomic.Pointer[rules]
 	log     logrus.FieldLogger
+	metrics *metrics.Metrics // told of reloads; nil: none
 }
 
 // newAccess reads the files that a configuration names, and fetches the key set of its token server. Errors name the key, or
@@ -70,7 +72,7 @@ func (a *access) openMethods(ctx context.Context, c *configuration.Config) (err 
 	}
 	if users := c.Auth.HTPasswd; users != nil {
 		a.realm = users.Realm
-		a.users, err = htpasswd.Open(users.Path, &htpasswd.Options{OnError: a.failed, OnReload: a.reloaded("the users")})
+		a.users, err = htpasswd.Open(users.Path, &htpasswd.Options{OnError: a.failed(metrics.Users), OnReload: a.reloaded(metrics.Users)})
 		if err != nil {
 			return at(c, "auth.htpasswd.path", err)
 		}
@@ -85,17 +87,32 @@ func (a *access) openGroups(c *configuration.Config) (*reload.File[*policy.Group
 	if path == "" {
 		return nil, nil
 	}
-	groups, err := policy.OpenGroups(path, &reload.Options{OnError: a.failed, OnReload: a.reloaded("the groups")})
+	groups, err := policy.OpenGroups(path, &reload.Options{OnError: a.failed(metrics.Groups), OnReload: a.reloaded(metrics.Groups)})
 	if err != nil {
 		return nil, at(c, "authorization.groupsfile", err)
 	}
 	return groups, nil
 }
 
-func (a *access) failed(err error) { a.log.Error(err.Error()) }
+// failed is told of each error that keeps what a file says now from taking effect.
+func (a *access) failed(what metrics.Reloadable) func(error) {
+	return func(err error) {
+		a.log.Error(err.Error())
+		a.count(what, err)
+	}
+}
 
-func (a *access) reloaded(what string) func() {
-	return func() { a.log.Info("reloaded " + what) }
+func (a *access) reloaded(what metrics.Reloadable) func() {
+	return func() {
+		a.log.Info("reloaded the " + what.String())
+		a.count(what, nil)
+	}
+}
+
+func (a *access) count(what metrics.Reloadable, err error) {
+	if a.metrics != nil {
+		a.metrics.Reloaded(what, err)
+	}
 }
 
 func (a *access) readOnly() bool { return a.rules.Load().readOnly }
@@ -174,7 +191,9 @@ func (a *access) reloader(file string, env environment, log *logrus.Logger, sign
 				return
 			case <-signals:
 			}
-			if err := a.reload(file, env, log, apply); err != nil {
+			err := a.reload(file, env, log, apply)
+			a.count(metrics.Configuration, err)
+			if err != nil {
 				log.WithError(err).Error("the configuration was not reloaded; what was in force stays in force")
 			} else {
 				log.Info("reloaded the configuration")

@@ -1,9 +1,12 @@
 package main
 
 import (
+	"fmt"
 	"sync/atomic"
+	"time"
 
 	"berth/configuration"
+	"berth/metrics"
 	"berth/registry/gate"
 	"berth/registry/server"
 )
@@ -15,8 +18,15 @@ type limits struct {
 	maxBlob     atomic.Int64
 }
 
-func newLimits(c *configuration.Config) *limits {
-	l := &limits{gate: gate.New(gate.Limits{}, nil), connections: server.NewConnections(0)}
+// newLimits shows the limits in metrics, which may be nil.
+func newLimits(c *configuration.Config, m *metrics.Metrics) *limits {
+	l := &limits{connections: server.NewConnections(0)}
+	o := &gate.Options{}
+	if m != nil {
+		waited := m.WatchQueues(names(gate.Classes()), names(gate.Reasons()), func() metrics.Queues { return queues(l.gate.Stats()) })
+		o.OnWait = func(c gate.Class, took time.Duration, _ bool) { waited(int(c), took) }
+	}
+	l.gate = gate.New(gate.Limits{}, o)
 	l.apply(c)
 	return l
 }
@@ -40,4 +50,21 @@ func gateLimits(c configuration.Requests) gate.Limits {
 		l.Queues[class] = gate.Queue{MaxRunning: q.MaxRunning, MaxInQueue: q.MaxInQueue, MaxWait: q.MaxWaitInQueue}
 	}
 	return l
+}
+
+func names[T fmt.Stringer](all []T) (list []string) {
+	for _, one := range all {
+		list = append(list, one.String())
+	}
+	return list
+}
+
+func queues(s gate.Stats) metrics.Queues {
+	q := metrics.Queues{Rejected: s.Rejected[:]}
+	for _, c := range s.Classes {
+		q.Running = append(q.Running, c.Running)
+		q.Waiting = append(q.Waiting, c.Queued)
+		q.Admitted = append(q.Admitted, c.Admitted)
+	}
+	return q
 }

@@ -16,6 +16,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"berth/configuration"
+	"berth/metrics"
 	"berth/registry"
 	"berth/registry/api"
 	"berth/registry/observe"
@@ -80,8 +81,12 @@ func serve(ctx context.Context, file string, env environment) error {
 	if err != nil {
 		return err
 	}
-	bounds := newLimits(c)
-	p := process{config: c, access: who, limits: bounds, log: log, reload: who.reloader(file, env, log, hangups, bounds.apply)}
+	who.metrics = newMetrics(c)
+	bounds := newLimits(c, who.metrics)
+	p := process{
+		config: c, access: who, limits: bounds, metrics: who.metrics, log: log,
+		reload: who.reloader(file, env, log, hangups, bounds.apply),
+	}
 	err = p.withServer(starting, env.stdout, func(s *server.Server) error {
 		started()
 		return s.Run(ctx, listeners, signals)
@@ -94,16 +99,17 @@ func serve(ctx context.Context, file string, env environment) error {
 
 // A process is what the parts of a server are made from.
 type process struct {
-	config *configuration.Config
-	access *access
-	limits *limits
-	log    *logrus.Logger
-	reload func(context.Context)
+	config  *configuration.Config
+	access  *access
+	limits  *limits
+	metrics *metrics.Metrics // nil: there are none
+	log     *logrus.Logger
+	reload  func(context.Context)
 }
 
 // withServer opens all that a server needs, lets run use it, and closes what was opened.
 func (p process) withServer(ctx context.Context, accessLog io.Writer, run func(*server.Server) error) (err error) {
-	store, closeStore, _, err := open.Driver(ctx, p.config.Storage, open.Reports{})
+	store, closeStore, _, err := open.Driver(ctx, p.config.Storage, storeReports(p.metrics))
 	if err != nil {
 		return err
 	}
@@ -143,7 +149,7 @@ func (p process) newServer(ctx context.Context, store storage.Driver, lines *obs
 	if err != nil {
 		return nil, err
 	}
-	certificates, err := openTLS(c, p.log)
+	certificates, err := openTLS(c, p.access)
 	if err != nil {
 		return nil, err
 	}
@@ -156,6 +162,9 @@ func (p process) newServer(ctx context.Context, store storage.Driver, lines *obs
 	if purging := c.Storage.Maintenance.UploadPurging; purging.Enabled {
 		o.Background = append(o.Background,
 			server.UploadPurger(reg, purging.Age, purging.Interval, purging.DryRun, p.access.readOnly, p.log))
+	}
+	if err := p.measure(&o, store); err != nil {
+		return nil, err
 	}
 	return server.New(handler, o), nil
 }

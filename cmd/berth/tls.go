@@ -4,21 +4,21 @@ import (
 	"crypto/tls"
 	"fmt"
 
-	"github.com/sirupsen/logrus"
-
 	"berth/configuration"
+	"berth/metrics"
 	"berth/registry/server"
 )
 
 // openTLS reads the certificates that a configuration names. Nil: plain HTTP is configured.
-func openTLS(c *configuration.Config, log logrus.FieldLogger) (*server.TLS, error) {
+func openTLS(c *configuration.Config, a *access) (*server.TLS, error) {
 	section := c.HTTP.TLS
 	if !section.Configured() {
 		return nil, nil
 	}
 	o := server.TLSOptions{
 		MinVersion: tls.VersionTLS12, CipherSuites: section.CipherSuites,
-		ClientCAs: section.ClientCAs, ClientAuth: section.ClientAuth, Log: log,
+		ClientCAs: section.ClientCAs, ClientAuth: section.ClientAuth, Log: a.log,
+		OnReload: func(err error) { a.count(metrics.Certificates, err) },
 	}
 	if section.MinimumTLS == "tls1.3" {
 		o.MinVersion = tls.VersionTLS13

@@ -10,6 +10,7 @@ import (
 	"berth/auth/oidc"
 	"berth/auth/token"
 	"berth/configuration"
+	"berth/metrics"
 )
 
 // openToken returns nil when no token server is configured. What is wrong with keys is put down to the key they are of: the
@@ -26,7 +27,7 @@ func (a *access) openToken(ctx context.Context, c *configuration.Config) (*token
 		Realm: t.Realm, Service: t.Service, Issuer: t.Issuer, RootCertBundle: t.RootCertBundle,
 		Refresh: t.Refresh, Client: jwt.Client{CA: t.CA}, Algorithms: t.SigningAlgorithms,
 		AutoRedirect: t.AutoRedirect, AutoRedirectPath: t.AutoRedirectPath,
-		OnError: a.failed, OnReload: a.reloaded("the keys of tokens"),
+		OnError: a.failed(metrics.Keys), OnReload: a.reloaded(metrics.Keys),
 	}
 	var opened *token.Authenticator
 	var err error
@@ -48,7 +49,7 @@ func (a *access) openOIDC(c *configuration.Config) (*oidc.Authenticator, error) 
 	if c.Auth.OIDC == nil {
 		return nil, nil
 	}
-	o := oidc.Options{OnError: a.failed, OnReload: a.reloaded("the keys of an issuer")}
+	o := oidc.Options{OnError: a.failed(metrics.Keys), OnReload: a.reloaded(metrics.Keys)}
 	for n, i := range c.Auth.OIDC.Issuers {
 		issuer := oidc.Issuer{
 			URL: i.URL, Audiences: i.Audiences, JWKS: i.JWKS, Refresh: i.Refresh,

@@ -127,6 +127,7 @@ func (a *API) serve(w *observe.Exchange, r *http.Request) error {
 	if !ok {
 		return a.notAllowed(q.kind, "the method "+r.Method+" is not for this path")
 	}
+	w.Enter(row.counted(c), q.kind == kindManifest && q.reference.IsTag())
 	if err := a.authorize(c, row.access(q)); err != nil {
 		return err
 	}
@@ -160,14 +161,18 @@ func (a *API) admitted(c *call, upload bool, handle func(*API, *call) error) (er
 
 // authorize finds out who sent c and whether they may do all of want.
 func (a *API) authorize(c *call, want []auth.Access) (err error) {
-	if c.subject, err = a.authenticator.Authenticate(c.r); err != nil {
+	c.subject, err = a.authenticator.Authenticate(c.r)
+	if err != nil {
+		c.w.Outcome = observe.OutcomeOf(c.subject, err)
 		if ctxErr := c.r.Context().Err(); ctxErr != nil {
 			return ctxErr
 		}
 		return a.explainUnknown(c, want, err)
 	}
 	c.w.Subject = c.subject.Name
-	if err := a.authorizer.Authorize(c.r.Context(), c.subject, want...); err != nil {
+	err = a.authorizer.Authorize(c.r.Context(), c.subject, want...)
+	c.w.Outcome = observe.OutcomeOf(c.subject, err)
+	if err != nil {
 		return a.explainDenied(c, want, err)
 	}
 	return nil

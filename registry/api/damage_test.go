@@ -47,7 +47,7 @@ func serveDamaged(t *testing.T, store storage.Driver) (url string, logged *logLi
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := httptest.NewServer(observe.Handler(a, nil, log))
+	s := httptest.NewServer(observe.Handler(a, observe.Options{}, log))
 	t.Cleanup(s.Close)
 	return s.URL + "/v2/a/blobs/" + digest.String(), logged
 }

@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"berth/auth"
+	"berth/metrics"
 )
 
 // A route is what the API does for a method on a kind of path, and the access that it needs.
@@ -17,28 +18,29 @@ type route struct {
 	deletes bool // removes content: refused unless deleting is enabled
 	creates bool // may create a repository: the name must be allowed
 	sends   bool // its body is of a blob
+	figures metrics.Route
 }
 
 // routes is the whole API, as the table of endpoints of the OCI distribution specification has it.
 var routes = [...]route{
-	{method: "GET", kind: kindRoot, access: enter, handle: (*API).root},
-	{method: "GET", kind: kindCatalog, access: list, handle: (*API).catalog},
-	{method: "GET", kind: kindTags, access: pull, handle: (*API).listTags},
-	{method: "GET", kind: kindReferrers, access: pull, handle: (*API).listReferrers},
+	{method: "GET", kind: kindRoot, access: enter, handle: (*API).root, figures: metrics.Root},
+	{method: "GET", kind: kindCatalog, access: list, handle: (*API).catalog, figures: metrics.Catalog},
+	{method: "GET", kind: kindTags, access: pull, handle: (*API).listTags, figures: metrics.Tags},
+	{method: "GET", kind: kindReferrers, access: pull, handle: (*API).listReferrers, figures: metrics.Referrers},
 
-	{method: "GET", kind: kindManifest, access: pull, handle: (*API).getManifest},
-	{method: "PUT", kind: kindManifest, access: push, handle: (*API).putManifest, creates: true},
-	{method: "DELETE", kind: kindManifest, access: remove, handle: (*API).deleteManifest, deletes: true},
+	{method: "GET", kind: kindManifest, access: pull, handle: (*API).getManifest, figures: metrics.ManifestGet},
+	{method: "PUT", kind: kindManifest, access: push, handle: (*API).putManifest, creates: true, figures: metrics.ManifestPut},
+	{method: "DELETE", kind: kindManifest, access: remove, handle: (*API).deleteManifest, deletes: true, figures: metrics.ManifestDelete},
 
-	{method: "GET", kind: kindBlob, access: pull, handle: (*API).getBlob},
-	{method: "HEAD", kind: kindBlob, access: pull, handle: (*API).headBlob},
-	{method: "DELETE", kind: kindBlob, access: remove, handle: (*API).deleteBlob, deletes: true},
+	{method: "GET", kind: kindBlob, access: pull, handle: (*API).getBlob, figures: metrics.BlobGet},
+	{method: "HEAD", kind: kindBlob, access: pull, handle: (*API).headBlob, figures: metrics.BlobHead},
+	{method: "DELETE", kind: kindBlob, access: remove, handle: (*API).deleteBlob, deletes: true, figures: metrics.BlobDelete},
 
-	{method: "POST", kind: kindUploads, access: push, handle: (*API).startUpload, creates: true, sends: true},
-	{method: "GET", kind: kindUpload, access: push, handle: (*API).uploadStatus},
-	{method: "PATCH", kind: kindUpload, access: push, handle: (*API).patchUpload, sends: true},
-	{method: "PUT", kind: kindUpload, access: push, handle: (*API).closeUpload, sends: true},
-	{method: "DELETE", kind: kindUpload, access: cancel, handle: (*API).cancelUpload},
+	{method: "POST", kind: kindUploads, access: push, handle: (*API).startUpload, creates: true, sends: true, figures: metrics.UploadStart},
+	{method: "GET", kind: kindUpload, access: push, handle: (*API).uploadStatus, figures: metrics.UploadStatus},
+	{method: "PATCH", kind: kindUpload, access: push, handle: (*API).patchUpload, sends: true, figures: metrics.UploadChunk},
+	{method: "PUT", kind: kindUpload, access: push, handle: (*API).closeUpload, sends: true, figures: metrics.UploadClose},
+	{method: "DELETE", kind: kindUpload, access: cancel, handle: (*API).cancelUpload, figures: metrics.UploadCancel},
 }
 
 // enter is the access to the registry as such, which /v2/ asks for, so that it can tell a client to log in.
@@ -80,6 +82,17 @@ func find(method string, k kind) (*route, bool) {
 		}
 	}
 	return get, method == http.MethodHead && get != nil
+}
+
+// counted returns what a request of r is counted as.
+func (r *route) counted(c *call) metrics.Route {
+	switch {
+	case r.figures == metrics.ManifestGet && c.r.Method == http.MethodHead:
+		return metrics.ManifestHead
+	case r.figures == metrics.UploadStart && !c.digest.IsZero() && c.mount.IsZero():
+		return metrics.BlobPost
+	}
+	return r.figures
 }
 
 // allow is the value of the Allow header for a kind of path.

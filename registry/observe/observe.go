@@ -10,9 +10,12 @@ import (
 	"net/http"
 	"runtime/debug"
 	"strconv"
+	"sync/atomic"
 	"time"
 
 	"github.com/sirupsen/logrus"
+
+	"berth/metrics"
 )
 
 // IDHeader is the header that carries the id of a request, both ways.
@@ -28,10 +31,28 @@ type Exchange struct {
 	// Gone reports whether the client has left, where the context of the request does not tell before its body was read.
 	// Nil: the context tells.
 	Gone    func() bool
+	Outcome metrics.Outcome // of asking who sent it, and whether they may
 	start   time.Time
 	status  int
 	written int64 // bytes of body
 	head    bool  // the answer has no body, whatever is written
+	figures *metrics.Metrics
+	route   metrics.Route
+	byTag   bool
+	entered bool
+	body    countedBody
+}
+
+// A countedBody counts what is read of the body of a request.
+type countedBody struct {
+	io.ReadCloser
+	n atomic.Int64 // bytes; a handler may leave a reader behind
+}
+
+func (b *countedBody) Read(p []byte) (int, error) {
+	n, err := b.ReadCloser.Read(p)
+	b.n.Add(int64(n))
+	return n, err
 }
 
 // Of returns the exchange that w belongs to. Where there is none, as in a test of a single handler, it begins one.
@@ -70,6 +91,15 @@ func saneID(s string) bool {
 		}
 	}
 	return true
+}
+
+// Enter notes what is asked for, once that is known; byTag is for a manifest that is named by a tag.
+func (x *Exchange) Enter(route metrics.Route, byTag bool) {
+	x.route, x.byTag = route, byTag
+	if x.figures != nil && !x.entered {
+		x.entered = true
+		x.figures.Enter(route)
+	}
 }
 
 // Status returns the status that was answered, 0 when nothing was yet.
@@ -123,25 +153,57 @@ func (x *Exchange) Unwrap() http.ResponseWriter { return x.ResponseWriter }
 // statusGone is what the access log has for a request whose client left before there was an answer, as nginx has it.
 const statusGone = 499
 
-// Handler observes all requests to next. The access log may be nil; panics go to log.
-func Handler(next http.Handler, access *AccessLog, log logrus.FieldLogger) http.Handler {
+// Options of a Handler: zero values mean that there is none.
+type Options struct {
+	AccessLog *AccessLog
+	Metrics   *metrics.Metrics
+}
+
+// Handler observes all requests to next. Panics go to log.
+func Handler(next http.Handler, o Options, log logrus.FieldLogger) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		x := begin(w, r)
+		if o.Metrics != nil {
+			x.measure(o.Metrics, r)
+		}
 		defer func() {
 			fault := recover()
 			cut := fault != nil && (isAbort(fault) || !x.panicked(fault, r, log))
 			if cut && x.status == 0 {
 				x.status = statusGone
 			}
-			if access != nil && !x.Quiet {
-				access.add(x, r, time.Now())
-			}
+			x.report(o, r)
 			if cut {
 				panic(http.ErrAbortHandler) // cuts the connection: the client must not take what it got for an answer
 			}
 		}()
 		next.ServeHTTP(x, r)
 	})
+}
+
+func (x *Exchange) measure(m *metrics.Metrics, r *http.Request) {
+	x.figures = m
+	if r.ContentLength != 0 {
+		x.body.ReadCloser = r.Body
+		r.Body = &x.body
+	}
+}
+
+// report tells of an exchange that is over.
+func (x *Exchange) report(o Options, r *http.Request) {
+	if x.Quiet || o.AccessLog == nil && o.Metrics == nil {
+		return
+	}
+	now := time.Now()
+	if o.AccessLog != nil {
+		o.AccessLog.add(x, r, now)
+	}
+	if o.Metrics != nil {
+		o.Metrics.Served(metrics.Request{
+			Method: r.Method, Status: x.finalStatus(), Took: now.Sub(x.start), Received: x.body.n.Load(), Sent: x.written,
+			Route: x.route, Outcome: x.Outcome, ByTag: x.byTag, Entered: x.entered,
+		})
+	}
 }
 
 func isAbort(fault any) bool {

@@ -30,7 +30,7 @@ func TestRequestID(t *testing.T) {
 		"abc-1.2:3_X": true, "": false, "a b": false, "a\"b": false, "a\nb": false, strings.Repeat("x", 65): false,
 	} {
 		var seen string
-		h := Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { seen = Of(w, r).ID }), nil, log)
+		h := Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { seen = Of(w, r).ID }), Options{}, log)
 		r := httptest.NewRequest(http.MethodGet, "/", nil)
 		r.Header[IDHeader] = []string{given}
 		answer := httptest.NewRecorder()
@@ -61,7 +61,7 @@ func TestPanic(t *testing.T) {
 			cut := false
 			func() {
 				defer func() { cut = recover() == http.ErrAbortHandler }()
-				Handler(test.handle, access, log).ServeHTTP(answer, httptest.NewRequest(http.MethodGet, "/x", nil))
+				Handler(test.handle, Options{AccessLog: access}, log).ServeHTTP(answer, httptest.NewRequest(http.MethodGet, "/x", nil))
 			}()
 			if err := access.Close(); err != nil {
 				t.Fatal(err)
@@ -91,7 +91,7 @@ func oneLine(t *testing.T, json bool, r *http.Request) string {
 		Of(w, r).Subject = "ann smith"
 		w.WriteHeader(http.StatusTeapot)
 		io.WriteString(w, "short and stout")
-	}), access, log)
+	}), Options{AccessLog: access}, log)
 	h.ServeHTTP(httptest.NewRecorder(), r)
 	if err := access.Close(); err != nil {
 		t.Fatal(err)
@@ -153,7 +153,7 @@ func TestNoLineIsLost(t *testing.T) {
 	log, _ := discard()
 	out := &brokenWriter{}
 	access := NewAccessLog(out, false)
-	h := Handler(http.NotFoundHandler(), access, log)
+	h := Handler(http.NotFoundHandler(), Options{AccessLog: access}, log)
 	var group sync.WaitGroup
 	for range writers {
 		group.Go(func() {
@@ -175,7 +175,7 @@ func TestAccessLogError(t *testing.T) {
 	log, _ := discard()
 	out := &brokenWriter{err: errors.New("no space")}
 	access := NewAccessLog(out, false)
-	Handler(http.NotFoundHandler(), access, log).ServeHTTP(httptest.NewRecorder(), httptest.NewRequest(http.MethodGet, "/", nil))
+	Handler(http.NotFoundHandler(), Options{AccessLog: access}, log).ServeHTTP(httptest.NewRecorder(), httptest.NewRequest(http.MethodGet, "/", nil))
 	if err := access.Close(); !errors.Is(err, out.err) {
 		t.Errorf("closing returned %v", err)
 	}
@@ -185,7 +185,7 @@ func TestQuiet(t *testing.T) {
 	log, _ := discard()
 	out := &brokenWriter{}
 	access := NewAccessLog(out, false)
-	h := Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { Of(w, r).Quiet = true }), access, log)
+	h := Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { Of(w, r).Quiet = true }), Options{AccessLog: access}, log)
 	h.ServeHTTP(httptest.NewRecorder(), httptest.NewRequest(http.MethodGet, "/", nil))
 	if err := access.Close(); err != nil || out.got.Len() > 0 {
 		t.Errorf("logged %q, %v", &out.got, err)

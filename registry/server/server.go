@@ -18,6 +18,7 @@ import (
 	"github.com/gorilla/mux"
 	"github.com/sirupsen/logrus"
 
+	"berth/metrics"
 	"berth/registry/observe"
 )
 
@@ -47,6 +48,10 @@ type Options struct {
 	Background []func(context.Context)
 	// AccessLog gets a line for each request. Nil: there is none.
 	AccessLog *observe.AccessLog
+	// Metrics count each request. Nil: nothing is counted.
+	Metrics *metrics.Metrics
+	// Scrape answers /extensions/v2/metrics, below the prefix. Nil: there is no such path.
+	Scrape http.Handler
 	// Log is for what the operator should know.
 	Log logrus.FieldLogger
 }
@@ -81,7 +86,7 @@ func New(api http.Handler, o Options) *Server {
 	s := &Server{o: o, supervisor: supervisor{os.Getenv}}
 	s.probe = &probe{check: o.Check, timeout: probeTimeout, ttl: probeTTL, log: o.Log}
 	s.http = &http.Server{
-		Handler:           streaming(observe.Handler(progressing(s.routes(api), o.ProgressTimeout), o.AccessLog, o.Log), o.ProgressTimeout),
+		Handler:           streaming(observe.Handler(progressing(s.routes(api), o.ProgressTimeout), observe.Options{AccessLog: o.AccessLog, Metrics: o.Metrics}, o.Log), o.ProgressTimeout),
 		ReadHeaderTimeout: o.ReadHeaderTimeout,
 		IdleTimeout:       o.IdleTimeout,
 		MaxHeaderBytes:    o.MaxHeaderBytes,
@@ -113,6 +118,9 @@ func (s *Server) routes(api http.Handler) http.Handler {
 	prefix := strings.TrimSuffix(s.o.Prefix, "/")
 	router.PathPrefix(prefix + "/v2/").Handler(api)
 	router.Path(prefix + "/v2").Handler(api)
+	if s.o.Scrape != nil {
+		router.Path(prefix + "/extensions/v2/metrics").Handler(s.o.Scrape)
+	}
 	router.Path("/readyz").HandlerFunc(s.ready)
 	for _, path := range []string{"/", "/healthz"} {
 		router.Path(path).HandlerFunc(live)

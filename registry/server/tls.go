@@ -41,6 +41,8 @@ type TLSOptions struct {
 	ClientCAs []string
 	// ClientAuth is another rule, by distribution's name. "": as ClientCAs has it.
 	ClientAuth string
+	// OnReload is told of each attempt to take certificates that changed. Nil: nobody is.
+	OnReload func(error)
 	// Log is told of reloads and of certificates that end soon.
 	Log logrus.FieldLogger
 }
@@ -62,9 +64,12 @@ func OpenTLS(o TLSOptions) (*TLS, error) {
 	if len(o.Certificates) == 0 {
 		return nil, errors.New("open TLS: there is no certificate")
 	}
+	if o.OnReload == nil {
+		o.OnReload = func(error) {}
+	}
 	t := &TLS{byName: map[string]*pair{}, log: o.Log}
 	for _, files := range o.Certificates {
-		p, err := openPair(files, o.Log)
+		p, err := openPair(files, o)
 		if err != nil {
 			return nil, err
 		}
@@ -92,11 +97,17 @@ func OpenTLS(o TLSOptions) (*TLS, error) {
 
 // openPair keeps a pair by its certificate: a new one is taken with the key that is there then, and when that is the old
 // one still, as between two writes, looked at again.
-func openPair(files CertificateFile, log logrus.FieldLogger) (*pair, error) {
+func openPair(files CertificateFile, o TLSOptions) (*pair, error) {
 	parse := func(path string, chain []byte) (*tls.Certificate, error) { return parsePair(path, chain, files.Key) }
 	p, err := reload.Open(files.Certificate, maxPEM, parse, &reload.Options{
-		OnError:  func(err error) { log.Error(fmt.Errorf("%s: %w", files.Setting, err).Error()) },
-		OnReload: func() { log.Info(files.Setting + ": reloaded " + files.Certificate) },
+		OnError: func(err error) {
+			o.Log.Error(fmt.Errorf("%s: %w", files.Setting, err).Error())
+			o.OnReload(err)
+		},
+		OnReload: func() {
+			o.Log.Info(files.Setting + ": reloaded " + files.Certificate)
+			o.OnReload(nil)
+		},
 	})
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", files.Setting, err)

@@ -1,0 +1,155 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"io/fs"
+	"net"
+	"runtime/debug"
+	"syscall"
+
+	"berth/configuration"
+	"berth/metrics"
+	"berth/registry"
+	"berth/registry/server"
+	"berth/storage"
+	"berth/storage/measured"
+	"berth/storage/open"
+)
+
+// newMetrics returns nil when nobody may read them.
+func newMetrics(c *configuration.Config) *metrics.Metrics {
+	if !c.Measured() {
+		return nil
+	}
+	return metrics.New(metrics.Options{Version: version, Commit: commit()})
+}
+
+// commit is what the binary was built from, "" when that is not known.
+func commit() string {
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return ""
+	}
+	for _, s := range info.Settings {
+		if s.Key == "vcs.revision" {
+			return s.Value
+		}
+	}
+	return ""
+}
+
+// storeReports counts what is done with the storage.
+func storeReports(m *metrics.Metrics) open.Reports {
+	if m == nil {
+		return open.Reports{}
+	}
+	return open.Reports{
+		Calls: func(c measured.Call) { m.StoreCalled(storeCall(c), c.Took, storeError(c.Err)) },
+		Cache: func(key string, hit bool) { m.LookedUp(recordOf(key), hit) },
+	}
+}
+
+func storeCall(c measured.Call) metrics.StoreCall {
+	data := registry.IsData(c.Key)
+	switch c.Operation {
+	case measured.Open:
+		if data {
+			return metrics.ReadData
+		}
+		return metrics.ReadRecord
+	case measured.Put:
+		if data {
+			return metrics.WriteData
+		}
+		return metrics.WriteRecord
+	case measured.Delete:
+		return metrics.Remove
+	case measured.List:
+		return metrics.List
+	}
+	return metrics.Stat
+}
+
+// storeError finds the most telling class: some are kinds of others.
+func storeError(err error) metrics.StoreError {
+	switch {
+	case err == nil, errors.Is(err, storage.ErrConflict), errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
+		return metrics.NoError
+	case errors.Is(err, fs.ErrNotExist):
+		return metrics.NotFound
+	case errors.Is(err, storage.ErrInvalidKey):
+		return metrics.InvalidKey
+	case errors.Is(err, storage.ErrReadOnly):
+		return metrics.ReadOnlyFilesystem
+	case errors.Is(err, syscall.EFBIG):
+		return metrics.FileTooLarge
+	case errors.Is(err, storage.ErrNoSpace):
+		return metrics.NoSpace
+	case errors.Is(err, storage.ErrUnavailable):
+		return metrics.StoreUnavailable
+	}
+	return metrics.UnknownError
+}
+
+func recordOf(key string) metrics.Record {
+	switch registry.KindOf(key) {
+	case registry.BlobKind:
+		return metrics.BlobRecord
+	case registry.LinkKind:
+		return metrics.LinkRecord
+	case registry.ManifestKind:
+		return metrics.ManifestRecord
+	case registry.TagKind:
+		return metrics.TagRecord
+	case registry.ReferrersKind:
+		return metrics.ReferrersRecord
+	case registry.CatalogKind:
+		return metrics.CatalogRecord
+	case registry.UploadKind:
+		return metrics.UploadRecord
+	case registry.FolderKind:
+		return metrics.Listing
+	}
+	return metrics.OtherRecord
+}
+
+// measure gives a server its metrics and the listener for debugging, as far as they are configured.
+func (p process) measure(o *server.Options, store storage.Driver) error {
+	c, m := p.config, p.metrics
+	if m != nil {
+		o.Metrics = m
+		if o.TLS != nil {
+			m.WatchCertificates(o.TLS.Expires)
+		}
+		if disk, ok := storage.As[interface {
+			FreeSpace() (free, total uint64, err error)
+		}](store); ok {
+			m.WatchDisk(disk.FreeSpace)
+		}
+		if c.Metrics.Enabled {
+			o.Scrape = server.Scrape(m.Handler(), server.ScrapeOptions{
+				Secret: c.Metrics.Secret.Reveal(), Authenticator: p.access.authenticator(), Authorizer: p.access.authorizer(),
+				Realm: p.access.realm,
+			})
+		}
+	}
+	return p.debug(o)
+}
+
+func (p process) debug(o *server.Options) error {
+	section := p.config.HTTP.Debug
+	if section.Addr == "" {
+		return nil
+	}
+	l, err := net.Listen("tcp", section.Addr)
+	if err != nil {
+		return at(p.config, "http.debug.addr", err)
+	}
+	handler := server.Debug("", nil)
+	if section.Prometheus.Enabled {
+		handler = server.Debug(section.Prometheus.Path, p.metrics.Handler())
+	}
+	o.Background = append(o.Background, server.ServeDebug(l, handler, p.log))
+	return nil
+}
