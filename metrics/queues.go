@@ -16,7 +16,9 @@ type Queues struct {
 // WatchQueues shows the queues, whose classes and reasons have names. What it returns is to be told how long each request
 // waited in the queue of its class.
 func (m *Metrics) WatchQueues(classes, reasons []string, read func() Queues) (waited func(class int, took time.Duration)) {
-	desc := func(name, help, label string) *prometheus.Desc { return prometheus.NewDesc(name, help, []string{label}, nil) }
+	desc := func(name, help, label string) *prometheus.Desc {
+		return prometheus.NewDesc(name, help, []string{label}, nil)
+	}
 	m.registry.MustRegister(queues{
 		classes: classes, reasons: reasons, read: read,
 		running:  desc("berth_queue_running", "Requests that hold a slot of their class now.", "class"),
@@ -31,6 +33,13 @@ func (m *Metrics) WatchQueues(classes, reasons []string, read func() Queues) (wa
 		byClass[i] = times.WithLabelValues(class)
 	}
 	return func(class int, took time.Duration) { byClass[class].Observe(took.Seconds()) }
+}
+
+// WatchConnections shows how many connections are open.
+func (m *Metrics) WatchConnections(open func() int) {
+	m.registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "berth_http_connections", Help: "Connections of clients that are open.",
+	}, func() float64 { return float64(open()) }))
 }
 
 type queues struct {

@@ -24,6 +24,7 @@ func newLimits(c *configuration.Config, m *metrics.Metrics) *limits {
 	o := &gate.Options{}
 	if m != nil {
 		waited := m.WatchQueues(names(gate.Classes()), names(gate.Reasons()), func() metrics.Queues { return queues(l.gate.Stats()) })
+		m.WatchConnections(l.connections.Len)
 		o.OnWait = func(c gate.Class, took time.Duration, _ bool) { waited(int(c), took) }
 	}
 	l.gate = gate.New(gate.Limits{}, o)
