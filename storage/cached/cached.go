@@ -1,7 +1,8 @@
 // Package cached keeps small objects of a driver in memory.
 //
-// It is right only where every change of the store goes through it: over a store that one process holds exclusively.
-// There it is authoritative: what it answers is what the store would answer, also that an object is absent.
+// [New] is right only where every change of the store goes through it: over a store that one process holds exclusively.
+// There it is authoritative: what it answers is what the store would answer, also that an object is absent. [NewShared] is
+// for a store that several processes change.
 package cached
 
 import (
@@ -110,7 +111,7 @@ func (e *entry) cost() int64 {
 	return n
 }
 
-// get returns what is known of key, or the number of changes so far, for put.
+// get returns what is known of key, and the number of changes so far, for put.
 func (s *shard) get(key string) (*entry, uint64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -119,7 +120,7 @@ func (s *shard) get(key string) (*entry, uint64) {
 		return nil, s.changes
 	}
 	s.recent.MoveToFront(element)
-	return element.Value.(*entry), 0
+	return element.Value.(*entry), s.changes
 }
 
 // put keeps what a read found, unless something changed since the read began.
