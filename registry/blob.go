@@ -52,6 +52,9 @@ func (p Repository) CheckBlob(ctx context.Context, d Digest) (*Blob, error) {
 		return nil, newError(BlobUnknown, "the blob %s is damaged; push it again", d)
 	}
 	var link linkRecord
+	if _, info, err := read(ctx, p.reads, p.linkKey(d), &link); isAbsent(err) || err == nil && p.fresh(info) {
+		return p.blob(d, link, err)
+	}
 	_, _, err := p.rely(ctx, p.linkKey(d), &link)
 	if err != nil && !isAbsent(err) {
 		return p.Blob(ctx, d) // a failed renewal costs a HEAD nothing: the push that relies on it renews again

@@ -201,6 +201,24 @@ func TestPushHealsBits(t *testing.T) {
 	}
 }
 
+// TestPushHealsElsewhere has one replica heal what another one reads through records it keeps.
+func TestPushHealsElsewhere(t *testing.T) {
+	store := newStore()
+	reader, pusher := sharing(t, store), sharing(t, store)
+	content := pattern("", 100_000)
+	d := reader.pushBlob(reader.repository("team/app"), content)
+	for range 5 {
+		if got, err := readBlob(t.Context(), reader.repository("team/app"), d); err != nil || got != content {
+			t.Fatalf("%d bytes, %v", len(got), err)
+		}
+	}
+	reader.remove(reader.keys("data/")[0])
+	pusher.pushBlob(pusher.repository("team/app"), content)
+	if got, err := readBlob(t.Context(), reader.repository("team/app"), d); err != nil || got != content {
+		t.Errorf("pushed again to another replica: %d bytes, %v", len(got), err)
+	}
+}
+
 // pushInChunks pushes the parts of a blob one by one.
 func (f *fixture) pushInChunks(p registry.Repository, parts ...string) registry.Digest {
 	f.Helper()

@@ -16,6 +16,16 @@ const (
 	secretKey     = "config/secret"
 )
 
+// EpochKey is the key of an object that changes with every deletion of what [IsStable].
+const EpochKey = "config/epoch"
+
+// IsStable reports whether key is that of a record which means the same for as long as it is there. Others than this
+// process may be told of it a little after it was deleted.
+func IsStable(key string) bool {
+	return strings.HasPrefix(key, "blobs/") || strings.HasPrefix(key, catalogPrefix) ||
+		strings.HasPrefix(key, "repositories/") && (strings.Contains(key, "/_manifests/") || strings.Contains(key, "/_blobs/"))
+}
+
 // IsData reports whether key is that of a data object: large, written once, never changed.
 func IsData(key string) bool { return strings.HasPrefix(key, dataPrefix) }
 

@@ -25,6 +25,10 @@ var replicas = map[string]func(t *testing.T) []*fixture{
 	"cached": func(t *testing.T) []*fixture {
 		return []*fixture{newFixture(t, cached.New(newStore(), &cached.Options{Skip: registry.IsData}), nil)}
 	},
+	"two that keep what they read": func(t *testing.T) []*fixture {
+		store := newStore()
+		return []*fixture{sharing(t, store), sharing(t, store)}
+	},
 	"two that lose replies": func(t *testing.T) []*fixture {
 		store := newStore()
 		return []*fixture{newFixture(t, losing(store, "_tags/"), nil), newFixture(t, losing(store, "_tags/"), nil)}
@@ -32,6 +36,13 @@ var replicas = map[string]func(t *testing.T) []*fixture{
 	"cached, losing replies": func(t *testing.T) []*fixture {
 		return []*fixture{newFixture(t, cached.New(losing(newStore(), "_tags/"), nil), nil)}
 	},
+}
+
+// sharing opens a registry as one of several over a store.
+func sharing(t *testing.T, store storage.Driver) *fixture {
+	t.Helper()
+	shared := cached.NewShared(store, registry.EpochKey, registry.IsStable, nil)
+	return newFixture(t, shared, &registry.Options{Reads: shared.Reads()})
 }
 
 // losing returns a driver that loses replies to puts of some keys, one in four.

@@ -17,7 +17,14 @@ import (
 // object, for one of several when the reader gets there.
 func (b *Blob) Open(ctx context.Context) (io.ReadSeekCloser, error) {
 	r := b.repository.Registry
-	content, err := b.content(ctx)
+	from := r.reads
+	if r.damaged.has(b.Digest.s) {
+		from = r.store
+	}
+	content, err := b.content(ctx, from)
+	if err != nil && from != r.store { // which may know of another record, since the blob was pushed again
+		content, err = b.content(ctx, r.store)
+	}
 	if err != nil {
 		return nil, storeError("open the blob "+b.Digest.s, err)
 	}
@@ -27,11 +34,11 @@ func (b *Blob) Open(ctx context.Context) (io.ReadSeekCloser, error) {
 	return &verifier{ReadSeekCloser: content, blob: b, hash: b.Digest.Algorithm().new()}, nil
 }
 
-// content returns a reader over bytes that were not compared with the digest.
-func (b *Blob) content(ctx context.Context) (io.ReadSeekCloser, error) {
+// content returns a reader over bytes that were not compared with the digest, by the record that a driver has.
+func (b *Blob) content(ctx context.Context, from storage.Driver) (io.ReadSeekCloser, error) {
 	r := b.repository.Registry
 	var rec blobRecord
-	payload, _, err := read(ctx, r.reads, blobKey(b.Digest), &rec)
+	payload, _, err := read(ctx, from, blobKey(b.Digest), &rec)
 	if err != nil {
 		return nil, err
 	}

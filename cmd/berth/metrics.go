@@ -39,15 +39,14 @@ func commit() string {
 	return ""
 }
 
-// storeReports counts what is done with the storage.
-func storeReports(m *metrics.Metrics) open.Reports {
-	if m == nil {
-		return open.Reports{}
+// storeOptions says what the keys of the registry are to a storage, and counts what is done with it.
+func storeOptions(m *metrics.Metrics) open.Options {
+	o := open.Options{Data: registry.IsData, Stable: registry.IsStable, Epoch: registry.EpochKey}
+	if m != nil {
+		o.Calls = func(c measured.Call) { m.StoreCalled(storeCall(c), c.Took, storeError(c.Err)) }
+		o.Cache = func(key string, hit bool) { m.LookedUp(recordOf(key), hit) }
 	}
-	return open.Reports{
-		Calls: func(c measured.Call) { m.StoreCalled(storeCall(c), c.Took, storeError(c.Err)) },
-		Cache: func(key string, hit bool) { m.LookedUp(recordOf(key), hit) },
-	}
+	return o
 }
 
 func storeCall(c measured.Call) metrics.StoreCall {

@@ -21,7 +21,6 @@ import (
 	"berth/registry/api"
 	"berth/registry/observe"
 	"berth/registry/server"
-	"berth/storage"
 	"berth/storage/open"
 )
 
@@ -109,11 +108,11 @@ type process struct {
 
 // withServer opens all that a server needs, lets run use it, and closes what was opened.
 func (p process) withServer(ctx context.Context, accessLog io.Writer, run func(*server.Server) error) (err error) {
-	store, closeStore, _, err := open.Driver(ctx, p.config.Storage, storeReports(p.metrics))
+	store, err := open.Open(ctx, p.config.Storage, storeOptions(p.metrics))
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, closeStore()) }()
+	defer func() { err = errors.Join(err, store.Close()) }()
 	var lines *observe.AccessLog
 	if !p.config.Log.AccessLog.Disabled {
 		lines = observe.NewAccessLog(accessLog, p.config.Log.Formatter != "text")
@@ -127,13 +126,14 @@ func (p process) withServer(ctx context.Context, accessLog io.Writer, run func(*
 }
 
 // newServer wires the parts together.
-func (p process) newServer(ctx context.Context, store storage.Driver, lines *observe.AccessLog) (*server.Server, error) {
+func (p process) newServer(ctx context.Context, store *open.Store, lines *observe.AccessLog) (*server.Server, error) {
 	c := p.config
 	manifests, err := newPolicy(c.Validation)
 	if err != nil {
 		return nil, err
 	}
-	reg, err := registry.Open(ctx, store, &registry.Options{
+	reg, err := registry.Open(ctx, store.Driver, &registry.Options{
+		Reads: store.Reads,
 		Grace: c.GC.Grace, UploadAge: c.Storage.Maintenance.UploadPurging.Age, ReadOnly: p.access.readOnly,
 		MaxBlob: p.limits.maxBlob.Load, MaxManifest: int64(c.Validation.Manifests.MaxSize), Manifests: manifests, Immutable: p.access.immutable,
 		Secret: []byte(c.HTTP.Secret.Reveal()),
@@ -157,13 +157,13 @@ func (p process) newServer(ctx context.Context, store storage.Driver, lines *obs
 		TLS: certificates, HTTP1Only: c.HTTP.HTTP2.Disabled, Prefix: c.HTTP.Prefix,
 		ReadHeaderTimeout: c.HTTP.ReadHeaderTimeout, IdleTimeout: c.HTTP.IdleTimeout,
 		Connections: p.limits.connections, ProgressTimeout: c.HTTP.ProgressTimeout, DrainTimeout: c.HTTP.DrainTimeout, MaxHeaderBytes: int(c.HTTP.MaxHeaderBytes),
-		Check: server.StorageCheck(store), AccessLog: lines, Log: p.log, Background: []func(context.Context){p.reload, p.access.warm},
+		Check: server.StorageCheck(store.Driver), AccessLog: lines, Log: p.log, Background: []func(context.Context){p.reload, p.access.warm},
 	}
 	if purging := c.Storage.Maintenance.UploadPurging; purging.Enabled {
 		o.Background = append(o.Background,
 			server.UploadPurger(reg, purging.Age, purging.Interval, purging.DryRun, p.access.readOnly, p.log))
 	}
-	if err := p.measure(&o, store); err != nil {
+	if err := p.measure(&o, store.Driver); err != nil {
 		return nil, err
 	}
 	return server.New(handler, o), nil

@@ -59,7 +59,10 @@ func NewShared(next storage.Driver, epoch string, keep func(key string) bool, o 
 		o = &SharedOptions{}
 	}
 	s := &Shared{Driver: next, epoch: epoch}
-	s.reads = reads{Driver: next, shared: s, keep: keep, now: o.Now, largest: o.Largest, seed: maphash.MakeSeed()}
+	s.reads = reads{Driver: next, shared: s, keep: keep, report: o.Report, now: o.Now, largest: o.Largest, seed: maphash.MakeSeed()}
+	if s.reads.report == nil {
+		s.reads.report = func(string, bool) {}
+	}
 	if s.reads.now == nil {
 		s.reads.now = time.Now
 	}
@@ -134,6 +137,7 @@ type reads struct {
 	storage.Driver
 	shared  *Shared
 	keep    func(string) bool
+	report  func(string, bool)
 	now     func() time.Time
 	largest int64
 	seed    maphash.Seed
@@ -200,7 +204,9 @@ func (r *reads) load(ctx context.Context, key string) (*storage.Copy, error) {
 	s := r.shard(key)
 	trusted := r.trusted(ctx)
 	e, changes := s.get(key)
-	if e != nil && trusted {
+	hit := e != nil && trusted
+	r.report(key, hit)
+	if hit {
 		return e.copy, nil
 	}
 	body, info, err := r.Driver.Open(ctx, key, 0, -1)
@@ -245,6 +251,9 @@ func (r *reads) Open(ctx context.Context, key string, off, n int64) (io.ReadClos
 
 // Stat answers from memory if possible.
 func (r *reads) Stat(ctx context.Context, key string) (storage.Info, error) {
+	if !r.keep(key) {
+		return r.Driver.Stat(ctx, key)
+	}
 	if e, _ := r.shard(key).get(key); e != nil && r.trusted(ctx) {
 		return e.copy.Info, nil
 	}

@@ -13,26 +13,44 @@ import (
 	"berth/storage/memory"
 )
 
-// Reports are told what is done with a storage. A nil one is not.
-type Reports struct {
-	Calls measured.Report            // of the driver, below the cache
-	Cache func(key string, hit bool) // see [cached.Options]
+// Options say what the keys of a storage are to the caches over it, and who is told of what is done. A nil function is
+// not called, and stands for no key.
+type Options struct {
+	Calls  measured.Report            // of the driver, below the cache
+	Cache  func(key string, hit bool) // see [cached.Options]
+	Data   func(key string) bool      // objects that are not kept in memory
+	Stable func(key string) bool      // objects that may be kept while others change the storage, see [cached.NewShared]
+	Epoch  string                     // the key by which others are told of deletions
 }
 
-// Driver opens the storage of a configuration. A storage that this process has to itself is exclusive: what is small of
-// it is kept in memory, as far as the configuration allows. Closing waits for nothing: stop using the driver before.
-func Driver(ctx context.Context, c configuration.Storage, reports Reports) (d storage.Driver, closeStorage func() error, exclusive bool, err error) {
+// A Store is an open storage.
+type Store struct {
+	Driver    storage.Driver // for writing, and for reading what must be true now
+	Reads     storage.Driver // for reading what may be a few seconds old; Driver, where this process has the storage to itself
+	Exclusive bool           // this process has the storage to itself
+	close     func() error
+}
+
+// Close waits for nothing: stop using the drivers before.
+func (s *Store) Close() error { return s.close() }
+
+// Open opens the storage of a configuration. What is small of it is kept in memory, as far as the configuration allows.
+func Open(ctx context.Context, c configuration.Storage, o Options) (*Store, error) {
+	s := &Store{close: func() error { return nil }}
 	var files *filesystem.Driver
+	var err error
 	switch {
 	case c.InMemory != nil:
-		return reports.measure(memory.New()), func() error { return nil }, true, nil
+		s.Driver, s.Exclusive = o.measure(memory.New()), true
+		s.Reads = s.Driver
+		return s, nil
 	case c.Filesystem != nil:
-		exclusive = !c.Filesystem.Shared
+		s.Exclusive = !c.Filesystem.Shared
 		files, err = filesystem.Open(ctx, filesystem.Options{
 			Root: c.Filesystem.RootDirectory, Shared: c.Filesystem.Shared, LockWait: c.Filesystem.LockWait,
 		})
 	case c.EmptyDir != nil:
-		exclusive = true
+		s.Exclusive = true
 		files, err = filesystem.OpenEmptyDir(ctx, filesystem.Options{
 			Root: c.EmptyDir.RootDirectory, Limit: int64(c.EmptyDir.SizeLimit),
 		})
@@ -40,17 +58,31 @@ func Driver(ctx context.Context, c configuration.Storage, reports Reports) (d st
 		err = errors.New("the configuration names no storage")
 	}
 	if err != nil {
-		return nil, nil, false, err
+		return nil, err
 	}
-	if size := int64(c.Cache.Size); exclusive && size > 0 {
-		return cached.New(reports.measure(files), &cached.Options{Bytes: size, Report: reports.Cache}), files.Close, exclusive, nil
-	}
-	return reports.measure(files), files.Close, exclusive, nil
+	s.close = files.Close
+	s.keep(o.measure(files), int64(c.Cache.Size), o)
+	return s, nil
 }
 
-func (r Reports) measure(d storage.Driver) storage.Driver {
-	if r.Calls == nil {
+// keep puts a cache of a size in bytes, 0 for none, over a driver.
+func (s *Store) keep(d storage.Driver, size int64, o Options) {
+	s.Driver, s.Reads = d, d
+	options := cached.Options{Bytes: size, Skip: o.Data, Report: o.Cache}
+	switch {
+	case size <= 0:
+	case s.Exclusive:
+		s.Driver = cached.New(d, &options)
+		s.Reads = s.Driver
+	case o.Stable != nil:
+		shared := cached.NewShared(d, o.Epoch, o.Stable, &cached.SharedOptions{Options: options})
+		s.Driver, s.Reads = shared, shared.Reads()
+	}
+}
+
+func (o Options) measure(d storage.Driver) storage.Driver {
+	if o.Calls == nil {
 		return d
 	}
-	return measured.New(d, r.Calls)
+	return measured.New(d, o.Calls)
 }

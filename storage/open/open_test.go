@@ -12,7 +12,7 @@ import (
 	"berth/storage/measured"
 )
 
-func TestDriver(t *testing.T) {
+func TestOpen(t *testing.T) {
 	for _, test := range []struct {
 		yaml      string
 		exclusive bool
@@ -30,15 +30,21 @@ func TestDriver(t *testing.T) {
 			t.Fatal(err)
 		}
 		var calls, looks int
-		d, closeStorage, exclusive, err := Driver(t.Context(), c.Storage, Reports{
+		store, err := Open(t.Context(), c.Storage, Options{
 			Calls: func(measured.Call) { calls++ }, Cache: func(string, bool) { looks++ },
+			Stable: func(string) bool { return true }, Epoch: "config/epoch",
 		})
 		if err != nil {
 			t.Errorf("%s: %v", test.yaml, err)
 			continue
 		}
-		if _, isCached := storage.As[*cached.Driver](d); exclusive != test.exclusive || isCached != test.cached {
-			t.Errorf("%s: exclusive is %t, cached %t", test.yaml, exclusive, isCached)
+		d := store.Driver
+		_, isCached := storage.As[*cached.Driver](d)
+		if _, shared := storage.As[*cached.Shared](d); store.Exclusive != test.exclusive || isCached != test.cached || shared == test.exclusive {
+			t.Errorf("%s: exclusive is %t, cached %t, shared %t", test.yaml, store.Exclusive, isCached, shared)
+		}
+		if (store.Reads == d) != test.exclusive {
+			t.Errorf("%s: reads go elsewhere: %t", test.yaml, store.Reads != d)
 		}
 		if _, err := d.Put(t.Context(), "config/x", strings.NewReader("x"), 1, storage.Absent()); err != nil {
 			t.Errorf("%s: %v", test.yaml, err)
@@ -46,11 +52,11 @@ func TestDriver(t *testing.T) {
 		if _, err := d.Stat(t.Context(), "config/x"); err != nil || (looks > 0) != test.cached || (calls == 1) != test.cached {
 			t.Errorf("%s: %v; %d calls and %d looks into the cache were reported", test.yaml, err, calls, looks)
 		}
-		if err := closeStorage(); err != nil {
+		if err := store.Close(); err != nil {
 			t.Errorf("%s: close: %v", test.yaml, err)
 		}
 	}
-	if _, _, _, err := Driver(t.Context(), configuration.Storage{}, Reports{}); err == nil {
+	if _, err := Open(t.Context(), configuration.Storage{}, Options{}); err == nil {
 		t.Error("no storage is no error")
 	}
 }
