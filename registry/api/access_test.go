@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"slices"
+	"strings"
 	"testing"
 
 	"berth/auth"
@@ -117,6 +118,62 @@ func TestAdmit(t *testing.T) {
 			t.Errorf("%d requests of the class %v were not released", s.Running, class)
 		}
 	}
+}
+
+// TestLargeBlobsApart has all downloads there may be under way: only those of large blobs are turned away.
+func TestLargeBlobsApart(t *testing.T) {
+	var limits gate.Limits
+	limits.Queues[gate.Blobs].MaxRunning = 1
+	g := gate.New(limits, nil)
+	w := newWorld(t, &Options{Gate: g})
+	w.name("large", strings.Repeat("x", smallBody+1))
+	w.name("small", strings.Repeat("x", smallBody))
+	w.run(
+		exchange{do: "POST /v2/a/blobs/uploads/?digest={large}", body: w.bodies["large"], want: 201},
+		exchange{do: "POST /v2/a/blobs/uploads/?digest={small}", body: w.bodies["small"], want: 201},
+		exchange{do: "GET /v2/a/blobs/{large}", want: 200},
+	)
+	ticket, err := g.Admit(t.Context(), gate.Request{Class: gate.Blobs})
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.run(
+		exchange{do: "GET /v2/a/blobs/{large}", want: 429, code: "TOOMANYREQUESTS", answer: "Etag:\nDocker-Content-Digest:"},
+		exchange{do: "GET /v2/a/blobs/{large}", header: "Range: bytes=0-65536", want: 429},
+		exchange{do: "GET /v2/a/blobs/{large}", header: "Range: bytes=1-65536", want: 206},
+		exchange{do: "GET /v2/a/blobs/{large}", header: "If-None-Match: {large}", want: 304},
+		exchange{do: "HEAD /v2/a/blobs/{large}", want: 200},
+		exchange{do: "GET /v2/a/blobs/{small}", want: 200},
+	)
+	ticket.Leave()
+	w.run(exchange{do: "GET /v2/a/blobs/{large}", want: 200})
+	for _, class := range gate.Classes() {
+		if s := g.Stats().Classes[class]; s.Running != 0 {
+			t.Errorf("%d requests of the class %v were not released", s.Running, class)
+		}
+	}
+}
+
+// TestUploadsAreCounted sends two blobs at a time where one may be sent.
+func TestUploadsAreCounted(t *testing.T) {
+	g := gate.New(gate.Limits{Uploads: 1}, nil)
+	w := newWorld(t, &Options{Gate: g})
+	client := gate.ClientAt("192.0.2.1:1234", "") // of httptest
+	ticket, err := g.Admit(t.Context(), gate.Request{Client: client, Class: gate.Write, Upload: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.run(
+		exchange{do: "POST /v2/a/blobs/uploads/?digest={hello}", body: "hello", want: 429, code: "TOOMANYREQUESTS"},
+		exchange{do: "POST /v2/a/blobs/uploads/", want: 202},
+		exchange{do: "PATCH {loc}", body: "hello", want: 429},
+		exchange{do: "PUT {loc}?digest={hello}", body: "hello", want: 429},
+	)
+	ticket.Leave()
+	w.run(
+		exchange{do: "PATCH {loc}", body: "hello", want: 202},
+		exchange{do: "PUT {loc}?digest={hello}", want: 201},
+	)
 }
 
 func TestCORS(t *testing.T) {
