@@ -126,6 +126,9 @@ func TestLastGoodStateStays(t *testing.T) {
 	f.write("one", f.now.Add(-time.Hour))
 	f.now = f.now.Add(time.Minute)
 	f.want(file, "one")
+	if f.reloads != 1 {
+		t.Errorf("%d reloads told of, want one of the content that is good again", f.reloads)
+	}
 	f.write("bad", f.now.Add(-time.Hour))
 	f.now = f.now.Add(time.Minute)
 	f.want(file, "one")

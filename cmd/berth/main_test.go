@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"io"
+	"net"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -24,10 +25,24 @@ func write(t *testing.T, text string) string {
 	return path
 }
 
+// busyAddress returns an address on which somebody listens.
+func busyAddress(t *testing.T) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { l.Close() })
+	return l.Addr().String()
+}
+
 func TestCommands(t *testing.T) {
 	good := write(t, "version: 0.1\nstorage: inmemory\nhttp: {addr: '127.0.0.1:0', secret: hidden-secret}\n")
 	bad := write(t, "version: 0.1\nstorage: inmemory\nhtpp: {}\n")
 	public := write(t, "version: 0.1\nstorage: inmemory\nhttp: {addr: '0.0.0.0:0'}\n")
+	spaced := write(t, "version: 0.1\nstorage: inmemory\nopenshift:\n  metrics:\n    secret: two long words\n")
+	busy := busyAddress(t)
+	debug := write(t, "version: 0.1\nstorage: inmemory\nhttp:\n  addr: 127.0.0.1:0\n  debug: {addr: '"+busy+"'}\n")
 	for _, test := range []struct {
 		args           []string
 		environ        []string
@@ -51,6 +66,8 @@ func TestCommands(t *testing.T) {
 		{args: []string{"config", "check", "/nowhere/x"}, code: 1, stderr: "^berth: read the configuration"},
 		{args: []string{bad}, code: 1, stderr: "^berth: .*htpp"},
 		{args: []string{"serve", public}, code: 1, stderr: "^berth: listen on .*127.0.0.1.*auth: none"},
+		{args: []string{"serve", spaced}, code: 1, stderr: "^berth: .*config.yml:5: metrics.secret: must have only"},
+		{args: []string{"serve", debug}, code: 1, stderr: `(?s)berth: \S*config.yml:5: http.debug.addr: .*address already in use`},
 		{args: []string{"srve"}, code: 2, stderr: `^berth: "srve" is neither`},
 		{args: []string{"serve", "--port"}, code: 2, stderr: "^berth: unknown flag"},
 		{args: []string{"serve", "a", "b"}, code: 2, stderr: "^berth: accepts at most 1"},

@@ -1,0 +1,164 @@
+package server
+
+import (
+	"context"
+	"encoding/base64"
+	"errors"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+
+	"berth/auth"
+	"berth/metrics"
+)
+
+const secret = "a-long-random-secret"
+
+// people knows ann, who may read metrics, and bob, who may not, by the password "pw".
+type people struct{}
+
+func (people) Authenticate(r *http.Request) (auth.Subject, error) {
+	user, password, ok, err := auth.BasicCredentials(r)
+	switch {
+	case err != nil:
+		return auth.Subject{}, err
+	case !ok:
+		if _, bearer, err := auth.BearerToken(r); bearer || err != nil {
+			return auth.Subject{}, auth.ErrForeign
+		}
+		return auth.Subject{}, nil
+	case user == "slow":
+		return auth.Subject{}, auth.ErrUnavailable
+	case password != "pw":
+		return auth.Subject{}, auth.ErrCredentials
+	}
+	return auth.Subject{Name: user}, nil
+}
+
+func (people) Authorize(_ context.Context, s auth.Subject, want ...auth.Access) error {
+	if s.Name == "ann" && len(want) == 1 && want[0] == (auth.Access{Action: auth.Metrics}) {
+		return nil
+	}
+	return &auth.DeniedError{}
+}
+
+func TestScrape(t *testing.T) {
+	basic := func(user, password string) string {
+		return "Basic " + base64.StdEncoding.EncodeToString([]byte(user+":"+password))
+	}
+	figures := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, "figures") })
+	for _, test := range []struct {
+		name, secret, method, credentials string
+		status                            int
+		outcome                           string
+	}{
+		{"the secret as a password", secret, "GET", basic("any", secret), 200, "authenticated"},
+		{"for any user", secret, "GET", basic("", secret), 200, "authenticated"},
+		{"as a token", secret, "GET", "Bearer " + secret, 200, "authenticated"},
+		{"HEAD", secret, "HEAD", "Bearer " + secret, 200, "authenticated"},
+		{"nothing", secret, "GET", "", 401, "denied"},
+		{"as a user name", secret, "GET", basic(secret, ""), 401, "bad_credentials"},
+		{"too short", secret, "GET", "Bearer " + secret[1:], 401, "bad_credentials"},
+		{"too long", secret, "GET", "Bearer " + secret + "x", 401, "bad_credentials"},
+		{"another scheme", secret, "GET", "Digest " + secret, 401, "denied"},
+		{"malformed", secret, "GET", "Basic %", 401, "bad_credentials"},
+		{"no secret is configured", "", "GET", basic("any", ""), 401, "bad_credentials"},
+		{"an empty token", "", "GET", "Bearer ", 401, "bad_credentials"},
+		{"the right", "", "GET", basic("ann", "pw"), 200, "authenticated"},
+		{"the right beside a secret", secret, "GET", basic("ann", "pw"), 200, "authenticated"},
+		{"without the right", secret, "GET", basic("bob", "pw"), 401, "denied"},
+		{"a wrong password", secret, "GET", basic("ann", "x"), 401, "bad_credentials"},
+		{"no answer from who knows", secret, "GET", basic("slow", "x"), 503, "unavailable"},
+		{"another method", secret, "POST", "Bearer " + secret, 405, "unasked"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			m := metrics.New(metrics.Options{})
+			s := New(http.NotFoundHandler(), Options{Log: quietLog(), Metrics: m, Prefix: "/r/",
+				Scrape: Scrape(figures, ScrapeOptions{Secret: test.secret, Authenticator: people{}, Authorizer: people{}, Realm: "R"})})
+			r := httptest.NewRequest(test.method, "/r/extensions/v2/metrics", nil)
+			if test.credentials != "" {
+				r.Header.Set("Authorization", test.credentials)
+			}
+			answer := httptest.NewRecorder()
+			s.http.Handler.ServeHTTP(answer, r)
+			if answer.Code != test.status || strings.Contains(answer.Body.String(), "figures") != (test.status == 200) {
+				t.Errorf("answered %d %s", answer.Code, answer.Body)
+			}
+			if challenge := answer.Header().Get("WWW-Authenticate"); (challenge == `Basic realm="R"`) != (test.status == 401) {
+				t.Errorf("the challenge is %q", challenge)
+			}
+			page := httptest.NewRecorder()
+			m.Handler().ServeHTTP(page, httptest.NewRequest(http.MethodGet, "/", nil))
+			if !strings.Contains(page.Body.String(), `berth_auth_requests_total{outcome="`+test.outcome+`"} 1`) {
+				t.Errorf("counted as %s", page.Body)
+			}
+		})
+	}
+}
+
+func TestNoScrape(t *testing.T) {
+	s := New(http.NotFoundHandler(), Options{Log: quietLog()})
+	answer := httptest.NewRecorder()
+	s.http.Handler.ServeHTTP(answer, httptest.NewRequest("GET", "/extensions/v2/metrics", nil))
+	if answer.Code != 404 {
+		t.Errorf("metrics that are off answered %d", answer.Code)
+	}
+}
+
+func TestDebug(t *testing.T) {
+	figures := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, "figures") })
+	for _, test := range []struct {
+		method, path, from, host string
+		status                   int
+		body                     string
+	}{
+		{"GET", "/figures", "192.0.2.1:9", "r.example", 200, "figures"},
+		{"POST", "/figures", "127.0.0.1:9", "localhost", 405, ""},
+		{"GET", "/metrics", "127.0.0.1:9", "localhost", 404, ""},
+		{"GET", "/", "127.0.0.1:9", "localhost", 404, ""},
+		{"GET", "/debug/pprof/", "127.0.0.1:9", "localhost:5001", 200, "goroutine"},
+		{"GET", "/debug/pprof/cmdline", "[::1]:9", "[::1]:5001", 200, "test"},
+		{"GET", "/debug/pprof/goroutine", "[::ffff:127.0.0.1]:9", "127.0.0.1", 200, ""},
+		{"POST", "/debug/pprof/symbol", "127.0.0.1:9", "127.0.0.1", 200, ""},
+		{"POST", "/debug/pprof/heap", "127.0.0.1:9", "127.0.0.1", 405, ""},
+		{"GET", "/debug/pprof/heap", "192.0.2.1:9", "localhost", 403, ""},
+		{"GET", "/debug/pprof/heap", "127.0.0.1:9", "rebound.example", 403, ""},
+		{"GET", "/debug/pprof/heap", "@", "localhost", 403, ""},
+	} {
+		r := httptest.NewRequest(test.method, test.path, nil)
+		r.RemoteAddr, r.Host = test.from, test.host
+		answer := httptest.NewRecorder()
+		Debug("/figures", figures).ServeHTTP(answer, r)
+		if answer.Code != test.status || !strings.Contains(answer.Body.String(), test.body) {
+			t.Errorf("%s %s from %s to %s: %d %.80s", test.method, test.path, test.from, test.host, answer.Code, answer.Body)
+		}
+	}
+}
+
+func TestServeDebug(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, stop := context.WithCancel(context.Background())
+	done := make(chan struct{})
+	go func() { ServeDebug(l, Debug("", nil), quietLog())(ctx); close(done) }()
+	url := "http://" + l.Addr().String()
+	response, err := http.Get(url + "/debug/pprof/cmdline")
+	if err != nil {
+		t.Fatal(err)
+	}
+	response.Body.Close()
+	if response, err = http.Get(url + "/metrics"); err != nil || response.StatusCode != 404 {
+		t.Errorf("metrics that are off: %v, %v", response, err)
+	}
+	response.Body.Close()
+	stop()
+	<-done
+	if _, err := net.Dial("tcp", l.Addr().String()); err == nil || errors.Is(err, io.EOF) {
+		t.Error("it still listens")
+	}
+}
