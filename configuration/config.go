@@ -336,6 +336,8 @@ type HTTP struct {
 	HTTP2 HTTP2 `yaml:"http2"`
 	// A listener for who runs the server.
 	Debug Debug `yaml:"debug"`
+	// The way in for commands such as `berth status` and `berth reload`.
+	Admin Admin `yaml:"admin"`
 }
 
 // Catalog is the section catalog.

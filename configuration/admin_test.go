@@ -1,0 +1,59 @@
+package configuration
+
+import (
+	"slices"
+	"strings"
+	"testing"
+)
+
+func TestAdminSocket(t *testing.T) {
+	for _, test := range []struct {
+		text, path string
+		configured bool
+	}{
+		{"storage: {filesystem: {rootdirectory: /r}}", "/r/admin/socket", false},
+		{"storage: {emptydir: {rootdirectory: /r}}", "/r/admin/socket", false},
+		{"storage: {filesystem: {rootdirectory: /r, shared: true}}", "", false},
+		{"storage: inmemory", "", false},
+		{"storage: inmemory\nhttp: {admin: {socket: ./s}}", "./s", true},
+		{"storage: {filesystem: {}}\nhttp: {admin: {disabled: true}}", "", false},
+	} {
+		c := mustParse(t, "version: 0.1\n"+test.text)
+		if path, configured := c.AdminSocket(); path != test.path || configured != test.configured {
+			t.Errorf("%s: %q, %t", test.text, path, configured)
+		}
+	}
+	for text, want := range map[string]string{
+		"{socket: name}":               "http.admin.socket: must be the path of a socket",
+		"{socket: /s, disabled: true}": "http.admin.socket: is given, but http.admin.disabled",
+		"{sokcet: /s}":                 "the nearest is http.admin.socket",
+		"{socket: \"/a\\0b\"}":         "http.admin.socket: must be the path of a socket",
+	} {
+		_, _, err := Parse("x", []byte("version: 0.1\nstorage: inmemory\nhttp: {admin: "+text+"}"), nil)
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v", text, err)
+		}
+	}
+}
+
+func TestDiff(t *testing.T) {
+	const base = "version: 0.1\nstorage: {filesystem: {}}\nhttp: {secret: a}\nauth: {anonymous: [pull]}\n"
+	for _, test := range []struct {
+		other string
+		want  []string
+	}{
+		{base, nil},
+		{"# moved\n" + base, nil},
+		{base + "log: {level: debug, fields: {a: b}}\n", []string{"log.level", "log.fields"}},
+		{strings.Replace(base, "secret: a", "secret: b", 1), []string{"http.secret"}},
+		{strings.Replace(base, "filesystem: {}", "filesystem: {lockwait: 1s}", 1), []string{"storage.filesystem.lockwait"}},
+		{strings.Replace(base, "filesystem: {}", "inmemory: {}", 1), []string{"storage.filesystem", "storage.inmemory"}},
+		{strings.Replace(base, "[pull]", "[pull, list]", 1), []string{"auth.anonymous"}},
+		{base + "authorization: {bindings: [{subjects: [a], roles: [b]}], naming: {maxdepth: 2}}\n",
+			[]string{"authorization.bindings", "authorization.naming.maxdepth"}},
+	} {
+		if got := Diff(mustParse(t, base), mustParse(t, test.other)); !slices.Equal(got, test.want) {
+			t.Errorf("%s: %q, want %q", test.other, got, test.want)
+		}
+	}
+}
