@@ -78,3 +78,25 @@ func ignoreConflict(err error) error {
 	}
 	return err
 }
+
+// OpenUploads counts the uploads that were begun and neither finished nor cancelled. It looks at no more than max records,
+// and tells whether there are more.
+func (r *Registry) OpenUploads(ctx context.Context, max int) (open int, more bool, err error) {
+	seen := 0
+	for info, err := range r.store.List(ctx, uploadPrefix, "") {
+		if err != nil {
+			return open, false, storeError("list uploads", err)
+		}
+		if seen++; seen > max {
+			return open, true, nil
+		}
+		var rec uploadRecord
+		if _, _, err := read(ctx, r.reads, info.Key, &rec); err != nil && !isAbsent(err) && !errors.Is(err, errDamaged) {
+			return open, false, storeError("count uploads", err)
+		}
+		if rec.State == uploadOpen {
+			open++
+		}
+	}
+	return open, false, nil
+}

@@ -83,8 +83,8 @@ func Open(path string, o *Options) (*File, error) {
 	return f, nil
 }
 
-// Refresh looks at the file at once: for a reload that somebody asked for.
-func (f *File) Refresh() { f.file.Refresh() }
+// Refresh looks at the file at once: for a reload that somebody asked for. Its error is why the file does not take effect.
+func (f *File) Refresh() error { return f.file.Refresh() }
 
 // Hashed returns how many hashes have been computed.
 func (f *File) Hashed() uint64 { return f.hashed.Load() }

@@ -70,20 +70,21 @@ func Open[T any](path string, max int64, parse func(path string, data []byte) (T
 // Get returns what the file says now, or said no longer than [Interval] ago; or what it said when it was last good.
 func (f *File[T]) Get() *T {
 	if now := f.o.now(); int64(now.Sub(f.base)) >= f.next.Load() && f.mu.TryLock() {
-		f.look(now)
+		_ = f.look(now) // it was reported
 		f.mu.Unlock()
 	}
 	return f.value.Load()
 }
 
-// Refresh looks at the file at once, however short ago that was last done.
-func (f *File[T]) Refresh() {
+// Refresh looks at the file at once, however short ago that was last done. Its error is why the file does not take effect,
+// also when that was reported before.
+func (f *File[T]) Refresh() error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.look(f.o.now())
+	return f.look(f.o.now())
 }
 
-func (f *File[T]) look(now time.Time) {
+func (f *File[T]) look(now time.Time) error {
 	defer f.next.Store(int64(now.Sub(f.base) + Interval))
 	wasBad := f.reported != ""
 	changed, err := f.load(now)
@@ -96,6 +97,7 @@ func (f *File[T]) look(now time.Time) {
 	case (changed || wasBad) && f.o.OnReload != nil:
 		f.o.OnReload()
 	}
+	return err
 }
 
 // load takes the file's content if it is another one than was seen, and reports whether it did. A bad content is seen,

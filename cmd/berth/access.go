@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"errors"
-	"os"
 	"reflect"
 	"sync/atomic"
 
@@ -31,6 +30,7 @@ type access struct {
 	realm   string               // for Basic authentication
 	holder  *policy.Holder       // of the policy in rules, with the groups; nil when everybody may do everything
 	rules   atomic.Pointer[rules]
+	mode    readOnlyMode
 	log     logrus.FieldLogger
 	metrics *metrics.Metrics // told of reloads; nil: none
 }
@@ -53,7 +53,7 @@ func newAccess(ctx context.Context, c *configuration.Config, log logrus.FieldLog
 	if c.Auth.None == nil && c.Auth.Configured() {
 		a.holder = policy.NewHolder(r.policy, groups)
 	}
-	a.rules.Store(r)
+	a.install(r)
 	return a, nil
 }
 
@@ -115,7 +115,7 @@ func (a *access) count(what metrics.Reloadable, err error) {
 	}
 }
 
-func (a *access) readOnly() bool { return a.rules.Load().readOnly }
+func (a *access) readOnly() bool { return a.mode.on.Load() }
 
 func (a *access) immutable(n registry.Name, t registry.Tag) bool {
 	return a.rules.Load().immutable.Immutable(n.String(), t.String())
@@ -165,56 +165,24 @@ func (a *access) apply(c *configuration.Config) error {
 		return err
 	}
 	if a.users != nil {
-		a.users.Refresh()
+		if err := a.users.Refresh(); err != nil {
+			return at(c, "auth.htpasswd.path", err)
+		}
 	}
 	if a.holder != nil {
 		a.holder.Replace(r.policy, groups)
 	}
-	a.rules.Store(r)
+	a.install(r)
 	return nil
+}
+
+func (a *access) install(r *rules) {
+	a.rules.Store(r)
+	a.mode.configure(r.readOnly)
 }
 
 func sameMethods(a, b configuration.Auth) bool {
 	configured := a.Configured() == b.Configured()
 	a.Anonymous, b.Anonymous = nil, nil
 	return configured && reflect.DeepEqual(a, b)
-}
-
-// reloader returns a task that reads the configuration again at each signal and puts in force what can change while the
-// server runs: the rules, the level of the log, and what apply does. A configuration with an error changes nothing.
-func (a *access) reloader(file string, env environment, log *logrus.Logger, signals <-chan os.Signal,
-	apply func(*configuration.Config)) func(context.Context) {
-	return func(ctx context.Context) {
-		for {
-			select {
-			case <-ctx.Done():
-				return
-			case <-signals:
-			}
-			err := a.reload(file, env, log, apply)
-			a.count(metrics.Configuration, err)
-			if err != nil {
-				log.WithError(err).Error("the configuration was not reloaded; what was in force stays in force")
-			} else {
-				log.Info("reloaded the configuration")
-			}
-		}
-	}
-}
-
-func (a *access) reload(file string, env environment, log *logrus.Logger, apply func(*configuration.Config)) error {
-	_, c, _, err := read([]string{file}, env)
-	if err != nil {
-		return err
-	}
-	level, err := logrus.ParseLevel(c.Log.Level)
-	if err != nil {
-		return err
-	}
-	if err := a.apply(c); err != nil {
-		return err
-	}
-	log.SetLevel(level)
-	apply(c)
-	return nil
 }

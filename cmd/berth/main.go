@@ -80,7 +80,8 @@ func newRoot(env environment) *cobra.Command {
 	root.SetVersionTemplate("{{.Version}}\n")
 	root.Flags().BoolP("version", "v", false, "print the version")
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
-	root.AddCommand(newServe(env), newConfig(env), newUser(env), newAuth(env), newTLS(env), newVersion(env))
+	root.AddCommand(newServe(env), newConfig(env), newUser(env), newAuth(env), newTLS(env),
+		newReload(env), newReadOnly(env), newStatus(env), newVersion(env))
 	return root
 }
 

@@ -11,6 +11,7 @@ import (
 	"regexp"
 	"strings"
 	"syscall"
+	"time"
 
 	"github.com/sirupsen/logrus"
 	"github.com/spf13/cobra"
@@ -18,6 +19,7 @@ import (
 	"berth/configuration"
 	"berth/metrics"
 	"berth/registry"
+	"berth/registry/admin"
 	"berth/registry/api"
 	"berth/registry/observe"
 	"berth/registry/server"
@@ -33,7 +35,8 @@ func newServe(env environment) *cobra.Command {
 		Long: "serve runs the registry that a file and the REGISTRY_* variables configure. Without FILE it takes the one named by\n" +
 			"REGISTRY_CONFIGURATION_PATH, or the first there is of the usual places. SIGTERM and SIGINT let running requests\n" +
 			"finish (http.draintimeout); a second one does not wait. SIGHUP reads the configuration again and puts in force what\n" +
-			"can change meanwhile: auth.anonymous, authorization, read-only mode, limits (requests, http.maxconnections) and log.level.",
+			"can change meanwhile: auth.anonymous, authorization, read-only mode, limits (requests, http.maxconnections) and log.level;\n" +
+			"`berth reload` does that, too, and tells what came of it.",
 		Example: "  berth serve config.yml\n  REGISTRY_STORAGE=inmemory berth serve config.yml",
 		Args:    usage(cobra.MaximumNArgs(1)),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -76,20 +79,17 @@ func serve(ctx context.Context, file string, env environment) error {
 	}
 	defer closeAll(listeners)
 	log.WithFields(logrus.Fields{"version": version, "storage": c.Storage.Driver(), "auth": describeAuth(c)}).Info("starting")
-	who, err := newAccess(starting, c, log)
-	if err != nil {
-		return err
+	p := process{config: c, metrics: newMetrics(c), log: log, listeners: listeners, hangups: hangups, began: time.Now()}
+	p.limits = newLimits(c, p.metrics)
+	p.access, err = newAccess(starting, c, log)
+	if err == nil {
+		p.access.metrics = p.metrics
+		p.reloader = &reloader{file: file, env: env, access: p.access, limits: p.limits, log: log, started: c, current: c}
+		err = p.withServer(starting, env.stdout, func(s *server.Server) error {
+			started()
+			return s.Run(ctx, listeners, signals)
+		})
 	}
-	who.metrics = newMetrics(c)
-	bounds := newLimits(c, who.metrics)
-	p := process{
-		config: c, access: who, limits: bounds, metrics: who.metrics, log: log,
-		reload: who.reloader(file, env, log, hangups, bounds.apply),
-	}
-	err = p.withServer(starting, env.stdout, func(s *server.Server) error {
-		started()
-		return s.Run(ctx, listeners, signals)
-	})
 	if starting.Err() != nil && errors.Is(err, context.Canceled) {
 		return nil // told to stop before it began
 	}
@@ -98,12 +98,15 @@ func serve(ctx context.Context, file string, env environment) error {
 
 // A process is what the parts of a server are made from.
 type process struct {
-	config  *configuration.Config
-	access  *access
-	limits  *limits
-	metrics *metrics.Metrics // nil: there are none
-	log     *logrus.Logger
-	reload  func(context.Context)
+	config    *configuration.Config
+	access    *access
+	limits    *limits
+	metrics   *metrics.Metrics // nil: there are none
+	log       *logrus.Logger
+	listeners []net.Listener
+	reloader  *reloader
+	hangups   <-chan os.Signal
+	began     time.Time
 }
 
 // withServer opens all that a server needs, lets run use it, and closes what was opened.
@@ -118,15 +121,22 @@ func (p process) withServer(ctx context.Context, accessLog io.Writer, run func(*
 		lines = observe.NewAccessLog(accessLog, p.config.Log.Formatter != "text")
 		defer func() { err = errors.Join(err, lines.Close()) }()
 	}
-	s, err := p.newServer(ctx, store, lines)
+	socket, err := p.listenAdmin()
+	if err != nil {
+		return err
+	}
+	if socket != nil {
+		defer func() { err = errors.Join(err, socket.Close()) }()
+	}
+	s, err := p.newServer(ctx, store, lines, socket)
 	if err != nil {
 		return err
 	}
 	return run(s)
 }
 
-// newServer wires the parts together.
-func (p process) newServer(ctx context.Context, store *open.Store, lines *observe.AccessLog) (*server.Server, error) {
+// newServer wires the parts together. The access log and the socket for commands may be nil.
+func (p process) newServer(ctx context.Context, store *open.Store, lines *observe.AccessLog, socket *admin.Socket) (*server.Server, error) {
 	c := p.config
 	manifests, err := newPolicy(c.Validation)
 	if err != nil {
@@ -157,7 +167,7 @@ func (p process) newServer(ctx context.Context, store *open.Store, lines *observ
 		TLS: certificates, HTTP1Only: c.HTTP.HTTP2.Disabled, Prefix: c.HTTP.Prefix,
 		ReadHeaderTimeout: c.HTTP.ReadHeaderTimeout, IdleTimeout: c.HTTP.IdleTimeout,
 		Connections: p.limits.connections, ProgressTimeout: c.HTTP.ProgressTimeout, DrainTimeout: c.HTTP.DrainTimeout, MaxHeaderBytes: int(c.HTTP.MaxHeaderBytes),
-		Check: server.StorageCheck(store.Driver), AccessLog: lines, Log: p.log, Background: []func(context.Context){p.reload, p.access.warm},
+		Check: server.StorageCheck(store.Driver), AccessLog: lines, Log: p.log, Background: []func(context.Context){p.reloader.onSignal(p.hangups), p.access.warm},
 	}
 	if purging := c.Storage.Maintenance.UploadPurging; purging.Enabled {
 		o.Background = append(o.Background,
@@ -166,6 +176,12 @@ func (p process) newServer(ctx context.Context, store *open.Store, lines *observ
 	if err := p.measure(&o, store.Driver); err != nil {
 		return nil, err
 	}
+	commands := &commands{process: p, registry: reg, check: o.Check, certificates: certificates}
+	task, err := commands.serve(socket, lines)
+	if err != nil {
+		return nil, err
+	}
+	o.Background = append(o.Background, task)
 	return server.New(handler, o), nil
 }
 

@@ -37,7 +37,11 @@ func (a *access) openToken(ctx context.Context, c *configuration.Config) (*token
 		}
 	}
 	if o.JWKS = t.JWKS; o.JWKS != "" {
-		if opened, err = token.New(ctx, o); err != nil {
+		opened, err = token.New(ctx, o)
+		if ctx.Err() != nil {
+			return nil, ctx.Err() // told to stop: nothing is wrong with the keys
+		}
+		if err != nil {
 			return nil, at(c, "auth.token.jwks", err)
 		}
 	}

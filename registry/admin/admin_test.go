@@ -66,7 +66,7 @@ func testAPI(t *testing.T, authorizer auth.Authorizer, log *bytes.Buffer) http.H
 	if err != nil {
 		t.Fatal(err)
 	}
-	return observe.Handler(a, nil, logger)
+	return observe.Handler(a, observe.Options{}, logger)
 }
 
 func TestAPI(t *testing.T) {

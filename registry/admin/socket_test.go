@@ -51,7 +51,7 @@ func serve(t *testing.T, path string) (s *Socket, stop func()) {
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan struct{})
 	go func() {
-		s.Serve(ctx, observe.Handler(a, nil, log), log)
+		s.Serve(ctx, observe.Handler(a, observe.Options{}, log), log)
 		close(done)
 	}()
 	stop = sync.OnceFunc(func() {

@@ -53,6 +53,7 @@ type TLS struct {
 	byName   map[string]*pair // in lower case
 	fallback *pair
 	all      []*pair
+	files    []CertificateFile // of all
 	log      logrus.FieldLogger
 }
 
@@ -67,7 +68,7 @@ func OpenTLS(o TLSOptions) (*TLS, error) {
 	if o.OnReload == nil {
 		o.OnReload = func(error) {}
 	}
-	t := &TLS{byName: map[string]*pair{}, log: o.Log}
+	t := &TLS{byName: map[string]*pair{}, files: o.Certificates, log: o.Log}
 	for _, files := range o.Certificates {
 		p, err := openPair(files, o)
 		if err != nil {
@@ -186,6 +187,33 @@ func (t *TLS) Expires() time.Time {
 	return first
 }
 
+// A Certificate is what a certificate in force says of itself.
+type Certificate struct {
+	Setting string
+	Names   []string
+	Expires time.Time
+}
+
+// Certificates tells of those in force, in the order of the options.
+func (t *TLS) Certificates() []Certificate {
+	var all []Certificate
+	for i, p := range t.all {
+		leaf := (*p.Get()).Leaf
+		all = append(all, Certificate{t.files[i].Setting, names(leaf), leaf.NotAfter})
+	}
+	return all
+}
+
+// Refresh looks at all files at once. Its error joins what keeps changed ones from taking effect.
+func (t *TLS) Refresh() (err error) {
+	for i, p := range t.all {
+		if wrong := p.Refresh(); wrong != nil {
+			err = errors.Join(err, fmt.Errorf("%s: %w", t.files[i].Setting, wrong))
+		}
+	}
+	return err
+}
+
 // watch warns every day of certificates that end soon.
 func (t *TLS) watch(ctx context.Context) {
 	tick := time.NewTicker(24 * time.Hour)
@@ -203,16 +231,16 @@ func (t *TLS) watch(ctx context.Context) {
 func (t *TLS) warn(now time.Time) {
 	for _, p := range t.all {
 		if leaf := (*p.Get()).Leaf; leaf.NotAfter.Sub(now) < expiryWarn {
-			t.log.WithField("expires", leaf.NotAfter.Format(time.RFC3339)).Warnf("the certificate for %s expires soon", names(leaf))
+			t.log.WithField("expires", leaf.NotAfter.Format(time.RFC3339)).Warnf("the certificate for %s expires soon", strings.Join(names(leaf), ", "))
 		}
 	}
 }
 
 // names lists what a certificate is for.
-func names(leaf *x509.Certificate) string {
+func names(leaf *x509.Certificate) []string {
 	all := slices.Clone(leaf.DNSNames)
 	for _, ip := range leaf.IPAddresses {
 		all = append(all, ip.String())
 	}
-	return strings.Join(all, ", ")
+	return all
 }

@@ -1,0 +1,177 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"strconv"
+	"time"
+
+	"berth/auth"
+	"berth/configuration"
+	"berth/registry"
+	"berth/registry/admin"
+	"berth/registry/gate"
+	"berth/registry/observe"
+	"berth/registry/server"
+)
+
+// listenAdmin makes the socket for commands. A place that was not configured may not take one, which keeps the server from
+// nothing but hearing commands: then, and where there is none, it returns nil.
+func (p process) listenAdmin() (*admin.Socket, error) {
+	path, configured := p.config.AdminSocket()
+	if path == "" {
+		return nil, nil
+	}
+	socket, err := admin.Listen(path)
+	if err != nil && !configured {
+		p.log.WithError(err).Warn("commands such as `berth status` do not reach this server; set http.admin.socket or http.admin.disabled")
+		return nil, nil
+	}
+	if err != nil {
+		return nil, at(p.config, "http.admin.socket", err)
+	}
+	return socket, nil
+}
+
+// commands are what can be asked of a server that runs.
+type commands struct {
+	process
+	registry     *registry.Registry
+	check        func(context.Context) error // of the storage
+	certificates *server.TLS                 // nil without
+}
+
+// serve returns a task that serves commands; one that does nothing without a socket.
+func (c *commands) serve(socket *admin.Socket, lines *observe.AccessLog) (func(context.Context), error) {
+	if c.certificates != nil {
+		c.reloader.refresh = append(c.reloader.refresh, c.certificates.Refresh)
+	}
+	if socket == nil {
+		return func(context.Context) {}, nil
+	}
+	// Whoever opens the socket runs this process or the machine, and may do everything that can be done at all now.
+	operators := auth.ReadOnly{On: c.access.readOnly, Next: auth.AllowAll{}}
+	handler, err := admin.New(admin.Peers{}, operators, c.log, c.routes()...)
+	if err != nil {
+		return nil, err
+	}
+	c.log.WithField("socket", socket.Path()).Info("listening for commands")
+	return func(ctx context.Context) {
+		socket.Serve(ctx, observe.Handler(handler, observe.Options{AccessLog: lines}, c.log), c.log)
+	}, nil
+}
+
+// routes are the whole API for commands. Other parts of the server add theirs here.
+func (c *commands) routes() []admin.Route {
+	return []admin.Route{
+		{Method: "GET", Path: "/v1/status", Access: admin.Administer, Serve: admin.Ask(c.status)},
+		{Method: "POST", Path: "/v1/reload", Access: admin.Administer, Serve: admin.Ask(c.reload)},
+		{Method: "GET", Path: "/v1/readonly", Access: admin.Administer, Serve: admin.Ask(c.readOnly)},
+		{Method: "PUT", Path: "/v1/readonly", Access: admin.Administer, Serve: admin.Call(c.setReadOnly)},
+	}
+}
+
+func (c *commands) reload(context.Context) (admin.Reloaded, error) {
+	done, err := c.reloader.reload()
+	if err != nil {
+		return done, admin.Refused(err)
+	}
+	return done, nil
+}
+
+func (c *commands) readOnly(context.Context) (admin.ReadOnly, error) {
+	return c.access.mode.state(), nil
+}
+
+func (c *commands) setReadOnly(_ context.Context, to admin.Switch) (admin.ReadOnly, error) {
+	state, changed := c.access.mode.set(to.On)
+	if changed {
+		c.log.WithField("on", to.On).Warn("read-only mode was switched by a command")
+	}
+	return state, nil
+}
+
+const (
+	statusTimeout = 3 * time.Second // for each thing that the storage is asked
+	countUploads  = 1000            // records
+)
+
+// status does not hang with a storage that does.
+func (c *commands) status(ctx context.Context) (admin.Status, error) {
+	s := admin.Status{
+		Version: version, PID: os.Getpid(), Started: c.began, Configuration: c.reloader.file, Addresses: []string{},
+		TLS: c.certificates != nil, Auth: describeAuth(c.config), ReadOnly: c.access.mode.state(),
+		Storage: admin.Storage{Driver: c.config.Storage.Driver(), Place: place(c.config.Storage)},
+		Limits:  bounds(c.reloader.config()), Certificates: []admin.Certificate{},
+	}
+	stats := c.limits.gate.Stats()
+	s.Receiving = stats.Uploads
+	for class, q := range stats.Classes {
+		s.Requests = append(s.Requests, admin.Class{
+			Name: gate.Class(class).String(), Running: q.Running, Waiting: q.Queued, MaxRunning: q.Limits.MaxRunning, MaxWaiting: q.Limits.MaxInQueue,
+		})
+	}
+	for _, l := range c.listeners {
+		s.Addresses = append(s.Addresses, l.Addr().String())
+	}
+	if c.certificates != nil {
+		for _, one := range c.certificates.Certificates() {
+			s.Certificates = append(s.Certificates, admin.Certificate(one))
+		}
+	}
+	if _, err := within(ctx, func(ctx context.Context) (struct{}, error) { return struct{}{}, c.check(ctx) }); err != nil {
+		s.Storage.Problem = err.Error()
+		return s, nil
+	}
+	s.Storage.Ready = true
+	uploads, err := within(ctx, func(ctx context.Context) (*admin.Uploads, error) {
+		open, more, err := c.registry.OpenUploads(ctx, countUploads)
+		return &admin.Uploads{Open: open, More: more}, err
+	})
+	if err == nil {
+		s.Uploads = uploads
+	}
+	return s, nil
+}
+
+// within gives up on what takes longer than statusTimeout, also when that does not look at its context.
+func within[T any](ctx context.Context, do func(context.Context) (T, error)) (T, error) {
+	ctx, cancel := context.WithTimeout(ctx, statusTimeout)
+	defer cancel()
+	type result struct {
+		value T
+		err   error
+	}
+	done := make(chan result, 1)
+	go func() {
+		value, err := do(ctx)
+		done <- result{value, err}
+	}()
+	select {
+	case r := <-done:
+		return r.value, r.err
+	case <-ctx.Done():
+		return *new(T), fmt.Errorf("no answer for %v", statusTimeout)
+	}
+}
+
+func place(s configuration.Storage) string {
+	switch {
+	case s.Filesystem != nil:
+		return s.Filesystem.RootDirectory
+	case s.EmptyDir != nil:
+		return s.EmptyDir.RootDirectory
+	}
+	return ""
+}
+
+// bounds are the limits in force; 0 is none.
+func bounds(c *configuration.Config) []admin.Limit {
+	return []admin.Limit{
+		{Key: "http.maxconnections", Value: strconv.Itoa(c.HTTP.MaxConnections)},
+		{Key: "requests.maxuploads", Value: strconv.Itoa(c.Requests.MaxUploads)},
+		{Key: "requests.maxblobsize", Value: c.Requests.MaxBlobSize.String()},
+		{Key: "validation.manifests.maxsize", Value: c.Validation.Manifests.MaxSize.String()},
+	}
+}

@@ -1,0 +1,115 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"os"
+	"slices"
+	"strings"
+	"sync"
+
+	"github.com/sirupsen/logrus"
+
+	"berth/configuration"
+	"berth/metrics"
+	"berth/registry/admin"
+)
+
+// A reloader puts another configuration in force while the server runs, as far as that can be. It is safe for concurrent use.
+type reloader struct {
+	file    string
+	env     environment
+	access  *access
+	limits  *limits
+	log     *logrus.Logger
+	refresh []func() error // look at files that take effect by themselves, without waiting for a request
+
+	mu      sync.Mutex
+	started *configuration.Config
+	current *configuration.Config // the last one whose rules were put in force
+}
+
+// reloadable are the keys that change without a restart, with all below them.
+var reloadable = []string{"auth.anonymous", "authorization", "storage.maintenance.readonly", "requests", "http.maxconnections", "log.level"}
+
+func isReloadable(key string) bool {
+	return slices.ContainsFunc(reloadable, func(r string) bool { return key == r || strings.HasPrefix(key, r+".") })
+}
+
+// reload reads the configuration again. An error, which is logged, changes nothing.
+func (r *reloader) reload() (admin.Reloaded, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	done, err := r.attempt()
+	r.access.count(metrics.Configuration, err)
+	if err != nil {
+		r.log.WithError(err).Error("the configuration was not reloaded; what was in force stays in force")
+		return done, err
+	}
+	for _, warning := range done.Warnings {
+		r.log.Warn(warning)
+	}
+	r.log.WithFields(logrus.Fields{"changed": strings.Join(done.Changed, " "), "restart": strings.Join(done.Restart, " ")}).
+		Info("reloaded the configuration")
+	return done, nil
+}
+
+func (r *reloader) attempt() (admin.Reloaded, error) {
+	done := admin.Reloaded{Changed: []string{}, Restart: []string{}, Warnings: []string{}}
+	_, c, warnings, err := read([]string{r.file}, r.env)
+	if err != nil {
+		return done, err
+	}
+	level, err := logrus.ParseLevel(c.Log.Level)
+	if err != nil {
+		return done, err
+	}
+	for _, look := range r.refresh {
+		err = errors.Join(err, look())
+	}
+	if err != nil {
+		return done, err
+	}
+	if err := r.access.apply(c); err != nil {
+		return done, err
+	}
+	r.log.SetLevel(level)
+	r.limits.apply(c)
+	for _, key := range configuration.Diff(r.current, c) {
+		if isReloadable(key) {
+			done.Changed = append(done.Changed, key)
+		}
+	}
+	for _, key := range configuration.Diff(r.started, c) {
+		if !isReloadable(key) {
+			done.Restart = append(done.Restart, key)
+		}
+	}
+	for _, w := range warnings {
+		done.Warnings = append(done.Warnings, w.String())
+	}
+	r.current = c
+	done.ReadOnly = r.access.mode.state()
+	return done, nil
+}
+
+// config returns the configuration that was put in force last. Of a key that waits for a restart it has the new value.
+func (r *reloader) config() *configuration.Config {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.current
+}
+
+// onSignal returns a task that reloads at each signal.
+func (r *reloader) onSignal(signals <-chan os.Signal) func(context.Context) {
+	return func(ctx context.Context) {
+		for {
+			select {
+			case <-ctx.Done():
+				return
+			case <-signals:
+			}
+			_, _ = r.reload() // it is logged
+		}
+	}
+}

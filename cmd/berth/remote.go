@@ -1,0 +1,77 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+
+	"github.com/spf13/cobra"
+
+	"berth/configuration"
+	"berth/registry/admin"
+)
+
+// A remote is how a command finds the server that it is for.
+type remote struct {
+	env    environment
+	config string
+	socket string
+}
+
+// newRemote adds the flags by which a command finds the server.
+func newRemote(cmd *cobra.Command, env environment) *remote {
+	r := &remote{env: env}
+	flags := cmd.PersistentFlags()
+	flags.StringVar(&r.config, "config", "", "the configuration of the server; by default the one that `berth serve` would take")
+	flags.StringVar(&r.socket, "socket", "", "the socket of the server (http.admin.socket), instead of finding it by the configuration")
+	return r
+}
+
+// do asks the server; see [admin.Client.Do].
+func (r *remote) do(ctx context.Context, method, path string, in, out any) error {
+	socket, err := r.find()
+	if err != nil {
+		return err
+	}
+	err = admin.NewClient(socket).Do(ctx, method, path, in, out)
+	if errors.As(err, new(*admin.NobodyError)) {
+		return fmt.Errorf("%w\nstart the server with `berth serve`, or say which one is meant: --config FILE or --socket PATH", err)
+	}
+	var problem *admin.Problem
+	if errors.As(err, &problem) && problem.Status >= 500 {
+		return fmt.Errorf("%w (request id %s)", err, problem.RequestID)
+	}
+	return err
+}
+
+// find returns the path of the socket. What a configuration says beside that may be as wrong as it likes, but its keys.
+func (r *remote) find() (string, error) {
+	if r.socket != "" {
+		return r.socket, nil
+	}
+	file, err := configuration.Path(r.config, r.env.environ, configuration.DefaultPaths())
+	if err != nil {
+		return "", err
+	}
+	c, _, err := configuration.Load(file, r.env.environ)
+	if err != nil {
+		return "", fmt.Errorf("%w\nthe server was not asked: name its socket (--socket) to reach it with a configuration that is not valid", err)
+	}
+	socket, _ := c.AdminSocket()
+	switch {
+	case c.HTTP.Admin.Disabled:
+		return "", fmt.Errorf("%s turns the socket for commands off (http.admin.disabled)", file)
+	case socket == "":
+		return "", fmt.Errorf("%s has no socket for commands: set http.admin.socket and restart the server", file)
+	}
+	return socket, nil
+}
+
+// printJSON prints a value for programs.
+func printJSON(w io.Writer, value any) error {
+	enc := json.NewEncoder(w)
+	enc.SetIndent("", "  ")
+	return enc.Encode(value)
+}
