@@ -17,6 +17,9 @@ type blobRecord struct {
 	Segments []segment `json:"segments,omitempty"`
 	// Origin is a repository that held the blob: a place to look for a mount that names none, never a permission.
 	Origin string `json:"origin,omitempty"`
+	// Purged says that the bytes are gone, or on their way, because somebody said so; Refused that they must not come back.
+	Purged  bool `json:"purged,omitempty"`
+	Refused bool `json:"refused,omitempty"`
 }
 
 // A segment is a run of a blob's bytes: a data object.

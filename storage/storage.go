@@ -141,6 +141,32 @@ func PutAll(ctx context.Context, d Driver, objects ...Object) ([]Info, error) {
 	return infos, nil
 }
 
+// A BulkDeleter removes many objects for less than one call each.
+type BulkDeleter interface {
+	// DeleteAll is as the function of that name.
+	DeleteAll(ctx context.Context, keys []string) error
+}
+
+// DeleteAll removes objects whatever they are: what needs a condition is deleted by [Driver.Delete]. After an error any of
+// them may be gone.
+func DeleteAll(ctx context.Context, d Driver, keys ...string) error {
+	if b, ok := As[BulkDeleter](d); ok {
+		return b.DeleteAll(ctx, keys)
+	}
+	for _, key := range keys {
+		if err := d.Delete(ctx, key, Cond{}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// A Tidier removes what calls that were cut short left behind where no listing shows it, such as parts of uploads.
+type Tidier interface {
+	// Tidy removes leftovers that were begun before a time, and returns how many there were and their bytes, as far as known.
+	Tidy(ctx context.Context, before time.Time) (n int, bytes int64, err error)
+}
+
 // A Namer lists keys for less than it takes to describe their objects.
 type Namer interface {
 	// Keys is as the function of that name.

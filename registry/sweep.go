@@ -1,0 +1,122 @@
+package registry
+
+import (
+	"context"
+	"time"
+
+	"berth/storage"
+)
+
+// Over returns r with another driver over the same store, for work that is counted or slowed down.
+func (r *Registry) Over(store storage.Driver) *Registry {
+	over := *r
+	over.store, over.reads = store, store
+	return &over
+}
+
+// Grace returns how long what nothing refers to is kept.
+func (r *Registry) Grace() time.Duration { return r.grace }
+
+// SweepHint removes a hint that was last touched before a time, when its manifest is gone, and the tag if it still names that
+// manifest. It reports what it removed; a dry run removes nothing. The caller has seen that the manifest is absent.
+func (p Repository) SweepHint(ctx context.Context, k Key, before time.Time, dryRun bool) (hint, tag bool, err error) {
+	t, err := ParseTag(k.Tag)
+	if err != nil {
+		return false, false, err
+	}
+	key := p.hintKey(k.Digest, t)
+	info, err := p.store.Stat(ctx, key)
+	if isAbsent(err) || err == nil && !info.ModTime.Before(before) {
+		return false, false, nil
+	}
+	if err != nil {
+		return false, false, err
+	}
+	rec, at, err := p.readTag(ctx, p.store, t)
+	switch {
+	case isAbsent(err) || err == nil && rec.Digest != k.Digest.s:
+	case err != nil:
+		return false, false, err
+	default:
+		if err := p.findManifest(ctx, k.Digest); !isAbsent(err) {
+			return false, false, err // it was pushed again
+		}
+		if tag = true; !dryRun {
+			if err := p.store.Delete(ctx, p.tagKey(t), storage.Match(at.Rev)); err != nil {
+				return false, false, ignoreConflict(err)
+			}
+		}
+	}
+	if dryRun {
+		return true, tag, nil
+	}
+	if err := p.store.Delete(ctx, key, storage.Match(info.Rev)); err != nil {
+		return false, tag, ignoreConflict(err) // a push is about to set the tag
+	}
+	return true, tag, nil
+}
+
+// SweepReferrer removes what a page of referrers says of a manifest, if that is gone, and reports whether it is.
+func (p Repository) SweepReferrer(ctx context.Context, subject, d Digest, dryRun bool) (bool, error) {
+	if err := p.findManifest(ctx, d); !isAbsent(err) {
+		return false, err
+	}
+	if dryRun {
+		return true, nil
+	}
+	return true, p.removeReferrer(ctx, subject, d)
+}
+
+// SweepReferrers removes a page of referrers that lists nothing, if nothing was added to it since it was listed. A sealed
+// page stays: it leads on to the next.
+func (r *Registry) SweepReferrers(ctx context.Context, key string, before time.Time) (bool, error) {
+	var rec referrersRecord
+	payload, info, err := read(ctx, r.store, key, &rec)
+	if err != nil || rec.Sealed || !info.ModTime.Before(before) {
+		return false, ignoreAbsent(err)
+	}
+	if list, err := decodeReferrers(payload); err != nil || len(list) > 0 {
+		return false, err
+	}
+	if err := r.store.Delete(ctx, key, storage.Match(info.Rev)); err != nil {
+		return false, ignoreConflict(err)
+	}
+	return true, nil
+}
+
+func ignoreAbsent(err error) error {
+	if isAbsent(err) {
+		return nil
+	}
+	return err
+}
+
+// clockKey is what is written to learn the time of the store.
+const clockKey = "config/clock"
+
+type clockRecord struct{ nonce }
+
+// StoreTime asks the store for its time, by writing a record. ahead is how much that is ahead of the clock of r, at least,
+// negative when it is behind. Times in whole seconds may be those of a store that knows no finer ones.
+func (r *Registry) StoreTime(ctx context.Context) (at time.Time, ahead time.Duration, err error) {
+	before := r.now()
+	info, err := r.put(ctx, clockKey, encodeRecord(&clockRecord{}, nil), storage.Cond{})
+	if err != nil {
+		return time.Time{}, 0, storeError("ask the store for its time", err)
+	}
+	return info.ModTime, clockAhead(before, info.ModTime, r.now()), nil
+}
+
+func clockAhead(before, at, after time.Time) time.Duration {
+	latest := at
+	if at.Nanosecond() == 0 {
+		latest = at.Add(time.Second)
+	}
+	switch {
+	case latest.Before(before):
+		return latest.Sub(before)
+	case at.After(after):
+		return at.Sub(after)
+	}
+	return 0
+}
