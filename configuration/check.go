@@ -214,6 +214,15 @@ func checkPatterns(c checking, key string, patterns []string) {
 	}
 }
 
+func (g GC) check(c checking) {
+	if g.Schedule == "" {
+		return
+	}
+	if _, err := ParseSchedule(g.Schedule); err != nil {
+		c.fail("schedule", "must be a schedule such as 30 3 * * *, not %s: %v", quote(g.Schedule), err)
+	}
+}
+
 func (x Indexes) check(c checking) {
 	if x.Platforms == "list" && len(x.PlatformList) == 0 {
 		c.fail("platformlist", "must name a platform, since validation.manifests.indexes.platforms is list")

@@ -397,6 +397,18 @@ type Platform struct {
 
 // GC is the section gc.
 type GC struct {
-	// How long what is not used is kept before it may be collected.
+	// Removes what nothing refers to any more, while everything else goes on.
+	Enabled bool `yaml:"enabled" default:"true"`
+	// When, as in crontab(5), by the local time: minute, hour, day, month, day of the week. With it, `interval` does not
+	// count.
+	Schedule string `yaml:"schedule" example:"30 3 * * *"`
+	// The time from the beginning of one collection to that of the next.
+	Interval time.Duration `yaml:"interval" default:"6h" min:"1s"`
+	// How long what is not used is kept before it may be collected. Clocks of replicas and of the storage may differ by an
+	// eighth of it, and a request that pushes a manifest may take half of it.
 	Grace time.Duration `yaml:"grace" default:"24h" min:"1s"`
+	// How many records are read or removed at a time.
+	Concurrency int `yaml:"concurrency" default:"4" min:"1"`
+	// The most calls to the storage per second; 0 means any number.
+	RateLimit int `yaml:"ratelimit" default:"0"`
 }

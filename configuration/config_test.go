@@ -67,7 +67,7 @@ func TestDefaults(t *testing.T) {
 		{"tags.maxtags", c.Tags.MaxTags, 1000},
 		{"validation.manifests.maxsize", c.Validation.Manifests.MaxSize, Size(4 << 20)},
 		{"validation.manifests.indexes.platforms", c.Validation.Manifests.Indexes.Platforms, "all"},
-		{"gc.grace", c.GC.Grace, 24 * time.Hour},
+		{"gc", c.GC, GC{Enabled: true, Interval: 6 * time.Hour, Grace: 24 * time.Hour, Concurrency: 4}},
 	} {
 		if row.got != row.want {
 			t.Errorf("%v is %v, want %v", row.key, row.got, row.want)

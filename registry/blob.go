@@ -17,7 +17,8 @@ type blobRecord struct {
 	Segments []segment `json:"segments,omitempty"`
 	// Origin is a repository that held the blob: a place to look for a mount that names none, never a permission.
 	Origin string `json:"origin,omitempty"`
-	// Purged says that the bytes are gone, or on their way, because somebody said so; Refused that they must not come back.
+	// Purged says that the segments were removed, or are about to be, by [Registry.PurgeBlob]; Refused that the blob must not
+	// come back.
 	Purged  bool `json:"purged,omitempty"`
 	Refused bool `json:"refused,omitempty"`
 }
@@ -86,7 +87,15 @@ func (p Repository) DeleteBlob(ctx context.Context, d Digest) error {
 
 // MountBlob makes a blob of another repository one of p, without its bytes; [BlobUnknown] when that repository lacks
 // it. The caller has authorised pulling from there.
-func (p Repository) MountBlob(ctx context.Context, d Digest, from Name) (*Blob, error) {
+func (p Repository) MountBlob(ctx context.Context, d Digest, from Name) (mounted *Blob, err error) {
+	err = p.inTime(ctx, func(ctx context.Context) error {
+		mounted, err = p.mount(ctx, d, from)
+		return err
+	})
+	return mounted, err
+}
+
+func (p Repository) mount(ctx context.Context, d Digest, from Name) (*Blob, error) {
 	source := p.Repository(from)
 	var link linkRecord
 	_, _, err := source.rely(ctx, source.linkKey(d), &link)
@@ -96,6 +105,9 @@ func (p Repository) MountBlob(ctx context.Context, d Digest, from Name) (*Blob, 
 	var rec blobRecord
 	if _, _, err := p.rely(ctx, blobKey(d), &rec); err != nil {
 		return p.blob(d, link, err)
+	}
+	if rec.Purged {
+		return nil, newError(BlobUnknown, "the blob %s was purged", d)
 	}
 	if err := p.link(ctx, d, rec.Size); err != nil {
 		return nil, err
@@ -134,6 +146,14 @@ func (s *stored) encode() []byte { return encodeRecord(&s.blobRecord, s.content)
 // names these bytes, or may name them; it does not when another push of the same content was earlier, or when the store
 // became full before.
 func (p Repository) publish(ctx context.Context, d Digest, blob stored, first ...storage.Object) (ours bool, err error) {
+	err = p.inTime(ctx, func(ctx context.Context) error {
+		ours, err = p.publishInTime(ctx, d, blob, first)
+		return err
+	})
+	return ours, err
+}
+
+func (p Repository) publishInTime(ctx context.Context, d Digest, blob stored, first []storage.Object) (ours bool, err error) {
 	blob.Origin = p.name.s
 	objects := append(first,
 		storage.Object{Key: blobKey(d), Body: blob.encode(), Cond: storage.Absent()},
@@ -164,6 +184,10 @@ func (p Repository) adopt(ctx context.Context, d Digest, blob stored) (ours bool
 		switch {
 		case isAbsent(err):
 			cond = storage.Absent()
+		case err == nil && present.Purged:
+			if err := present.refuse(d, blob.Segments); err != nil {
+				return true, err
+			}
 		case errors.Is(err, errDamaged), err == nil && present.Size != blob.Size:
 		case err != nil:
 			return true, storeError("store a blob", err)

@@ -5,6 +5,8 @@ import (
 	"context"
 	"hash"
 	"io"
+
+	"berth/storage"
 )
 
 // PushBlob stores a blob whose bytes come in one request; size is their number, -1 when it was not announced.
@@ -122,6 +124,9 @@ func (u *Upload) conclude(ctx context.Context, d Digest) (*Blob, error) {
 	if u.record.Digest != d.s {
 		return nil, newError(UploadInvalid, "the upload was closed as %s", u.record.Digest)
 	}
+	if err := u.renew(ctx); err != nil {
+		return nil, err
+	}
 	p, size := u.repository, u.record.Offset
 	ours, err := p.publish(ctx, d, stored{blobRecord: blobRecord{Size: size, Segments: u.record.Segments}})
 	if err != nil {
@@ -131,6 +136,17 @@ func (u *Upload) conclude(ctx context.Context, d Digest) (*Blob, error) {
 		p.verified.add(d.s)
 	}
 	return &Blob{d, size, p}, nil
+}
+
+// renew rewrites the record of a closed upload that was last touched more than a quarter of the grace ago: until the blob
+// that is about to be made names the data objects, nothing else does.
+func (u *Upload) renew(ctx context.Context) error {
+	for !u.repository.fresh(storage.Info{ModTime: u.touched}) {
+		if err := u.save(ctx, u.record); err != nil && (CodeOf(err) != RangeInvalid || !u.Closed()) {
+			return err
+		}
+	}
+	return nil
 }
 
 // hashSegments reads data objects again, for a digest of another algorithm than they were hashed by.

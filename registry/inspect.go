@@ -8,23 +8,6 @@ import (
 // What follows tells a collection what the keys of the store are and what its records refer to; how records are written
 // stays in this package.
 
-// A Kind is what a key of the store is.
-type Kind int
-
-// The kinds of keys.
-const (
-	OtherKey Kind = iota
-	LinkKey
-	ManifestKey
-	TagKey
-	HintKey
-	ReferrersKey
-	BlobKey
-	UploadKey
-	DataKey
-	CatalogKey
-)
-
 // The prefixes under which kinds of keys are listed.
 const (
 	RepositoryPrefix = "repositories/"
@@ -42,7 +25,7 @@ type Key struct {
 	Tag        string // of a tag or a hint
 }
 
-// ParseKey understands a key of the store; one that this package does not write is an [OtherKey].
+// ParseKey understands a key of the store; one that this package does not write is an [OtherKind].
 func ParseKey(key string) Key {
 	top, rest, _ := strings.Cut(key, "/")
 	switch top {
@@ -50,14 +33,14 @@ func ParseKey(key string) Key {
 		return parseRepositoryKey(rest)
 	case "blobs":
 		if alg, rest, ok := strings.Cut(rest, "/"); ok && len(rest) > 3 && rest[2] == '/' {
-			return digestKey(BlobKey, "", alg+"/"+rest[3:])
+			return digestKey(BlobKind, "", alg+"/"+rest[3:])
 		}
 	case "uploads":
-		return Key{Kind: UploadKey}
+		return Key{Kind: UploadKind}
 	case "data":
-		return Key{Kind: DataKey}
+		return Key{Kind: DataKind}
 	case "catalog":
-		return Key{Kind: CatalogKey, Repository: strings.TrimSuffix(rest, "!")}
+		return Key{Kind: CatalogKind, Repository: strings.TrimSuffix(rest, "!")}
 	}
 	return Key{}
 }
@@ -71,20 +54,20 @@ func parseRepositoryKey(rest string) Key {
 	kind, rest, _ := strings.Cut(record, "/")
 	switch kind {
 	case "blobs":
-		return digestKey(LinkKey, name, rest)
+		return digestKey(LinkKind, name, rest)
 	case "manifests":
-		return digestKey(ManifestKey, name, rest)
+		return digestKey(ManifestKind, name, rest)
 	case "tags":
-		return Key{Kind: TagKey, Repository: name, Tag: rest}
+		return Key{Kind: TagKind, Repository: name, Tag: rest}
 	case "tagged", "referrers":
 		digest, last, ok := cutLast(rest)
 		if !ok {
 			return Key{}
 		}
 		if kind == "referrers" {
-			return digestKey(ReferrersKey, name, digest)
+			return digestKey(ReferrersKind, name, digest)
 		}
-		k := digestKey(HintKey, name, digest)
+		k := digestKey(HintKind, name, digest)
 		k.Tag = last
 		return k
 	}
@@ -141,7 +124,10 @@ func ReadBlobRecord(key string, body []byte) (BlobParts, error) {
 	if _, err := decodeRecord(key, body, &rec); err != nil {
 		return BlobParts{}, err
 	}
-	return BlobParts{Size: rec.Size, Data: dataKeys(rec.Segments), Refused: rec.Refused}, nil
+	if rec.Purged {
+		return BlobParts{Refused: rec.Refused}, nil
+	}
+	return BlobParts{Size: rec.Size, Data: dataKeys(rec.Segments)}, nil
 }
 
 // UploadParts is what the record of an upload says.

@@ -40,6 +40,7 @@ const (
 	LinkKind
 	ManifestKind
 	TagKind
+	HintKind // of the tags of a manifest
 	ReferrersKind
 	CatalogKind
 	UploadKind
@@ -82,6 +83,8 @@ func kindInRepository(key string) Kind {
 		return ManifestKind
 	case "_tags":
 		return TagKind
+	case "_tagged":
+		return HintKind
 	case "_referrers":
 		return ReferrersKind
 	}

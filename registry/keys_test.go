@@ -17,7 +17,7 @@ func TestKindOf(t *testing.T) {
 	}
 	p := Repository{name: name}
 	for key, want := range map[string]Kind{
-		blobKey(d): BlobKind, p.linkKey(d): LinkKind, p.manifestKey(d): ManifestKind, p.tagKey(tag): TagKind, p.hintKey(d, tag): OtherKind,
+		blobKey(d): BlobKind, p.linkKey(d): LinkKind, p.manifestKey(d): ManifestKind, p.tagKey(tag): TagKind, p.hintKey(d, tag): HintKind,
 		p.referrersPrefix(d) + "0": ReferrersKind, p.tagPrefix(): FolderKind, catalogKey(name.s): CatalogKind, uploadKey("x"): UploadKind,
 		"data/20260101/x": DataKind, secretKey: OtherKind, "": OtherKind, "repositories": OtherKind, "repositories/a": OtherKind,
 	} {

@@ -128,13 +128,16 @@ func (p Repository) PutManifest(ctx context.Context, push ManifestPush) (*Manife
 			return nil, err
 		}
 	}
-	if err := p.require(ctx, doc); err != nil {
-		return nil, err
-	}
-	if err := p.enroll(ctx); err != nil {
-		return nil, storeError("enter the repository in the catalog", err)
-	}
-	return m, p.storeManifest(ctx, m, doc, tags, push)
+	err = p.inTime(ctx, func(ctx context.Context) error {
+		if err := p.require(ctx, doc); err != nil {
+			return err
+		}
+		if err := p.enroll(ctx); err != nil {
+			return storeError("enter the repository in the catalog", err)
+		}
+		return p.storeManifest(ctx, m, doc, tags, push)
+	})
+	return m, err
 }
 
 func (p Repository) parsePush(push ManifestPush) (*Manifest, *document, error) {
@@ -253,7 +256,11 @@ func (p Repository) storeManifest(ctx context.Context, m *Manifest, doc *documen
 		if _, err := p.putAll(ctx, objects...); err != nil {
 			return storeError("store a manifest", err)
 		}
-		if err := p.confirm(ctx, m.Digest, tags); !isAbsent(err) {
+		err := p.confirm(ctx, m.Digest, tags)
+		if err == nil {
+			err = p.enroll(ctx) // again: see strike
+		}
+		if !isAbsent(err) {
 			return storeError("store a manifest", err)
 		}
 		if err := pause(ctx, attempt); err != nil {

@@ -48,6 +48,9 @@ func (r *Registry) purgeUpload(ctx context.Context, key string, olderThan time.D
 		return err
 	}
 	if rec.State == uploadClosed {
+		if r.fresherThan(info, r.grace) {
+			return nil // a request may be about to make the blob of it
+		}
 		rec.Segments, rec.Offset, rec.Pending = nil, 0, "" // they may be those of a blob
 	}
 	result.Uploads++

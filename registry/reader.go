@@ -42,6 +42,9 @@ func (b *Blob) content(ctx context.Context, from storage.Driver) (io.ReadSeekClo
 	if err != nil {
 		return nil, err
 	}
+	if rec.Purged {
+		return nil, newError(BlobUnknown, "the blob %s was purged", b.Digest)
+	}
 	if rec.Size != b.Size {
 		return nil, fmt.Errorf("its record has %d bytes, its link %d", rec.Size, b.Size)
 	}

@@ -123,7 +123,11 @@ func (r *Registry) settle(ctx context.Context, o storage.Object, err error) (sto
 }
 
 // fresh reports whether a record was touched recently enough to rely on it without rewriting it.
-func (r *Registry) fresh(info storage.Info) bool { return r.now().Sub(info.ModTime) <= r.grace/4 }
+func (r *Registry) fresh(info storage.Info) bool { return r.fresherThan(info, r.grace/4) }
+
+func (r *Registry) fresherThan(info storage.Info, age time.Duration) bool {
+	return r.now().Sub(info.ModTime) <= age
+}
 
 // rely is read for a caller that is about to depend on the record: one that was last touched more than a quarter of the
 // grace ago is rewritten, so that no collection now under way can delete it. The error of an absent record matches
@@ -145,6 +149,17 @@ func (r *Registry) rely(ctx context.Context, key string, header record) ([]byte,
 			return payload, info, err
 		}
 	}
+}
+
+// inTime bounds how long records are relied upon: what was found fresh may be collected three quarters of the grace later.
+func (r *Registry) inTime(ctx context.Context, do func(context.Context) error) error {
+	limited, cancel := context.WithTimeout(ctx, r.grace/2)
+	defer cancel()
+	err := do(limited)
+	if err != nil && limited.Err() != nil && ctx.Err() == nil {
+		return &Error{Code: Unavailable, Message: "the registry took longer than half of gc.grace, try again", Err: err}
+	}
+	return err
 }
 
 // update changes a record by read, change and conditional put, until the put meets no other writer. change gets whether

@@ -52,6 +52,7 @@ type Upload struct {
 	principal  string
 	record     uploadRecord
 	rev        storage.Rev // of the record; "" when there is none yet
+	touched    time.Time   // when the record was last written
 	pending    string      // the data object that this request began to hold, see hold; "": none
 }
 
@@ -122,7 +123,7 @@ func (p Repository) Upload(ctx context.Context, principal, id string) (*Upload, 
 	case rec.State == uploadCancelled, rec.Repository != p.name.s, rec.Principal != principal:
 		return nil, unknown
 	}
-	u.record, u.rev = rec, info.Rev
+	u.record, u.rev, u.touched = rec, info.Rev, info.ModTime
 	return u, nil
 }
 
@@ -146,7 +147,7 @@ func (u *Upload) save(ctx context.Context, next uploadRecord) error {
 		}
 		info, err := u.repository.put(ctx, key, encodeRecord(&next, nil), cond)
 		if err == nil {
-			u.record, u.rev = next, info.Rev
+			u.record, u.rev, u.touched = next, info.Rev, info.ModTime
 			return nil
 		}
 		if !isConflict(err) {
@@ -160,9 +161,9 @@ func (u *Upload) save(ctx context.Context, next uploadRecord) error {
 		case readErr != nil:
 			return storeError("write an upload", readErr)
 		case u.pending != "" && present.Pending == u.pending && present.State == uploadOpen:
-			u.rev = info.Rev // hold wrote it, and lost the reply
+			u.rev, u.touched = info.Rev, info.ModTime // hold wrote it, and lost the reply
 		default:
-			u.record, u.rev = present, info.Rev
+			u.record, u.rev, u.touched = present, info.Rev, info.ModTime
 			return &Error{Code: RangeInvalid, Message: "another request changed this upload at the same time; ask for its status", Err: err}
 		}
 	}
@@ -310,13 +311,16 @@ func (u *Upload) receive(ctx context.Context, body *ingest) ([]segment, error) {
 		return nil, u.repository.bodyError(body, err)
 	}
 	key := newDataKey(r.now())
-	release := u.hold(ctx, key)
+	ctx, release := u.hold(ctx, key)
 	defer release()
 	info, err := r.store.Put(ctx, key, io.MultiReader(bytes.NewReader(peek[:n]), body), -1, storage.Absent())
 	if isConflict(err) || errors.Is(err, storage.ErrUnavailable) { // nobody else knows the key: what is there is ours, and whole
 		if there, statErr := r.store.Stat(ctx, key); statErr == nil && there.Size == body.n {
 			info, err = there, nil
 		}
+	}
+	if err != nil && context.Cause(ctx) == errNotHeld {
+		return nil, &Error{Code: Unavailable, Message: "the registry's storage cannot do this now, try again", Err: errNotHeld}
 	}
 	if err != nil {
 		return nil, u.repository.bodyError(body, err)
@@ -339,40 +343,50 @@ func (r *Registry) bodyError(body *ingest, err error) error {
 	}
 }
 
+// errNotHeld is why a body is cut that may be collected before it is named.
+var errNotHeld = errors.New("the record of the upload could not be written for half of gc.grace")
+
 // hold names a data object in the record of u, again and again, for as long as it takes to write it: from an eighth of
-// the grace on, the record is refreshed that often. release ends it.
-func (u *Upload) hold(ctx context.Context, key string) (release func()) {
-	ctx, cancel := context.WithCancel(ctx)
+// the grace on, the record is refreshed that often. release ends it; ctx ends earlier when that does not succeed for long.
+func (u *Upload) hold(parent context.Context, key string) (ctx context.Context, release func()) {
+	ctx, cancel := context.WithCancelCause(parent)
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
 		tick := time.NewTicker(u.repository.grace / 8)
 		defer tick.Stop()
-		for {
+		for last := time.Now(); ; {
 			select {
 			case <-ctx.Done():
 				return
 			case <-tick.C:
-				if !u.holdOnce(context.WithoutCancel(ctx), key) { // a put that is cut off may take place all the same
-					return
-				}
+			}
+			held, onward := u.holdOnce(context.WithoutCancel(ctx), key) // a put that is cut off may take place all the same
+			if !onward {
+				return
+			}
+			if held {
+				last = time.Now()
+			} else if time.Since(last) > u.repository.grace/2 {
+				cancel(errNotHeld)
+				return
 			}
 		}
 	}()
-	return func() { cancel(); <-done }
+	return ctx, func() { cancel(context.Canceled); <-done }
 }
 
-// holdOnce reports whether to go on: whoever changed the upload meanwhile wins, as the save that ends this request will
-// say. What fails otherwise is tried again.
-func (u *Upload) holdOnce(ctx context.Context, key string) bool {
+// holdOnce reports whether the record was written, and whether to go on: whoever changed the upload meanwhile wins, as the
+// save that ends this request will say. What fails otherwise is tried again.
+func (u *Upload) holdOnce(ctx context.Context, key string) (held, onward bool) {
 	u.pending = key
-	held, next := *u, u.record
+	other, next := *u, u.record
 	next.Pending = key
-	err := held.save(ctx, next)
+	err := other.save(ctx, next)
 	if err == nil {
-		*u = held
+		*u = other
 	}
-	return err == nil || CodeOf(err) != RangeInvalid && CodeOf(err) != UploadUnknown
+	return err == nil, err == nil || CodeOf(err) != RangeInvalid && CodeOf(err) != UploadUnknown
 }
 
 // Cancel ends the upload. What it received is removed with its record, later.

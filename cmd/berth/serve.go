@@ -173,6 +173,13 @@ func (p process) newServer(ctx context.Context, store *open.Store, lines *observ
 		o.Background = append(o.Background,
 			server.UploadPurger(reg, purging.Age, purging.Interval, purging.DryRun, p.access.readOnly, p.log))
 	}
+	if c.GC.Enabled {
+		collect, err := p.follow(p.collector(store.Driver, reg))
+		if err != nil {
+			return nil, err
+		}
+		o.Background = append(o.Background, collect)
+	}
 	if err := p.measure(&o, store.Driver); err != nil {
 		return nil, err
 	}

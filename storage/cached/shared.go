@@ -115,6 +115,10 @@ func (s *Shared) Keys(ctx context.Context, prefix, after string) iter.Seq2[strin
 	return storage.Keys(ctx, s.Driver, prefix, after)
 }
 
+// Deleted has every process forget what it keeps, after objects were deleted from the driver that s wraps: many at once,
+// for which [Shared.Delete] would write an epoch each.
+func (s *Shared) Deleted(ctx context.Context) error { return s.mark(ctx) }
+
 // mark writes a new epoch. Deletions at the same time share it.
 func (s *Shared) mark(ctx context.Context) error {
 	ticket := s.asked.Add(1)

@@ -1,0 +1,414 @@
+package gc_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"berth/registry"
+	"berth/registry/gc"
+	"berth/storage"
+	"berth/storage/memory"
+	"berth/storage/storagetest"
+)
+
+// A clock is the time of a store, of its registries and of its collectors.
+type clock struct {
+	mu   sync.Mutex
+	at   time.Time
+	jump time.Duration // of what elapsed does not know
+}
+
+func (c *clock) now() time.Time {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.at.Add(c.jump)
+}
+
+func (c *clock) elapsed() time.Duration {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.at.Sub(time.Unix(0, 0))
+}
+
+func (c *clock) advance(d time.Duration) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.at = c.at.Add(d)
+}
+
+const grace = 24 * time.Hour
+
+// A fixture is a collector over a store, with short ways to say what tests do.
+type fixture struct {
+	*testing.T
+	clock    *clock
+	store    storage.Driver
+	flaky    *storagetest.Flaky
+	registry *registry.Registry
+	gc       *gc.Collector
+}
+
+func newFixture(t *testing.T, o gc.Options) *fixture {
+	t.Helper()
+	c := &clock{at: time.Date(2026, 11, 1, 0, 0, 0, 500, time.UTC)}
+	store := memory.NewWith(memory.Options{Now: c.now})
+	f := &fixture{T: t, clock: c, store: store, flaky: storagetest.NewFlaky(store)}
+	var err error
+	if f.registry, err = registry.Open(t.Context(), store, &registry.Options{Now: c.now, Grace: grace}); err != nil {
+		t.Fatal(err)
+	}
+	o.Now, o.Elapsed, o.Holder = c.now, c.elapsed, "test"
+	f.gc = gc.New(f.flaky, f.registry, o)
+	return f
+}
+
+func (f *fixture) repository(name string) registry.Repository {
+	f.Helper()
+	n, err := registry.ParseName(name)
+	if err != nil {
+		f.Fatal(err)
+	}
+	return f.registry.Repository(n)
+}
+
+// push pushes a blob: with bytes beyond what is kept in a record, as a data object.
+func (f *fixture) push(p registry.Repository, content string) registry.Digest {
+	f.Helper()
+	d := registry.SHA256.FromBytes([]byte(content))
+	if _, err := p.PushBlob(f.Context(), d, strings.NewReader(content), int64(len(content))); err != nil {
+		f.Fatal(err)
+	}
+	return d
+}
+
+// large is content of a data object.
+func large(what string) string { return what + strings.Repeat(".", 10<<10) }
+
+type descriptor struct {
+	MediaType string `json:"mediaType"`
+	Digest    string `json:"digest"`
+	Size      int    `json:"size"`
+}
+
+// image returns an image manifest of blobs, the first its config.
+func image(subject string, blobs ...registry.Digest) []byte {
+	list := make([]descriptor, len(blobs))
+	for i, d := range blobs {
+		list[i] = descriptor{"application/octet-stream", d.String(), 1}
+	}
+	m := map[string]any{"schemaVersion": 2, "mediaType": "application/vnd.oci.image.manifest.v1+json", "config": list[0], "layers": list[1:]}
+	if subject != "" {
+		m["subject"] = descriptor{"application/vnd.oci.image.manifest.v1+json", subject, 1}
+	}
+	text, err := json.Marshal(m)
+	if err != nil {
+		panic(err)
+	}
+	return text
+}
+
+// put pushes a manifest to a tag, or by digest if that is empty.
+func (f *fixture) put(p registry.Repository, tag string, body []byte) registry.Digest {
+	f.Helper()
+	d := registry.SHA256.FromBytes(body)
+	if tag == "" {
+		tag = d.String()
+	}
+	ref, err := registry.ParseReference(tag)
+	if err != nil {
+		f.Fatal(err)
+	}
+	if _, err := p.PutManifest(f.Context(), registry.ManifestPush{Reference: ref, Body: body}); err != nil {
+		f.Fatal(err)
+	}
+	return d
+}
+
+func (f *fixture) run(o gc.RunOptions) *gc.Report {
+	f.Helper()
+	r, err := f.gc.Run(f.Context(), o)
+	if err != nil {
+		f.Fatal(err)
+	}
+	return r
+}
+
+// clean runs a collection that must have no problems.
+func (f *fixture) clean() *gc.Report {
+	f.Helper()
+	r := f.run(gc.RunOptions{})
+	for _, l := range r.Layers {
+		if l.Failed > 0 {
+			f.Errorf("%s: %q", l.Name, l.Problems)
+		}
+	}
+	return r
+}
+
+// keys returns the keys under the prefixes of content.
+func (f *fixture) keys() []string {
+	f.Helper()
+	var keys []string
+	for _, prefix := range []string{"repositories/", "blobs/", "data/", "uploads/", "catalog/", "leases/"} {
+		for info, err := range f.store.List(f.Context(), prefix, "") {
+			if err != nil {
+				f.Fatal(err)
+			}
+			keys = append(keys, info.Key)
+		}
+	}
+	return keys
+}
+
+func layer(r *gc.Report, name string) *gc.Layer {
+	i := slices.IndexFunc(r.Layers, func(l *gc.Layer) bool { return l.Name == name })
+	if i < 0 {
+		return &gc.Layer{Name: "no layer " + name}
+	}
+	return r.Layers[i]
+}
+
+// TestEverythingUnreachedGoes deletes all there is of every kind: nothing is left after the grace, and nothing goes before.
+func TestEverythingUnreachedGoes(t *testing.T) {
+	f := newFixture(t, gc.Options{UploadAge: 48 * time.Hour})
+	p, q := f.repository("a"), f.repository("a/b")
+	config, data := f.push(p, "config"), f.push(p, large("layer"))
+	if _, err := q.MountBlob(t.Context(), data, p.Name()); err != nil {
+		t.Fatal(err)
+	}
+	f.push(q, "never named")
+	d := f.put(p, "v1", image("", config, data))
+	referrer := f.put(p, "", image(d.String(), config))
+	open, cancelled := p.NewUpload("", registry.SHA256), p.NewUpload("", registry.SHA256)
+	for _, u := range []*registry.Upload{open, cancelled} {
+		if err := u.Append(t.Context(), registry.Chunk{Body: strings.NewReader("part"), Size: 4, Start: -1, End: -1}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := cancelled.Cancel(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	before := f.keys()
+	f.clean()
+	if got := f.keys(); !slices.Equal(got, before) {
+		t.Errorf("what was just pushed went: %q of %q", got, before)
+	}
+	f.clock.advance(grace + time.Second)
+	r := f.clean()
+	if n := layer(r, "links").Removed; n != 2 {
+		t.Errorf("%d links went, want the two that no manifest mentions", n)
+	}
+	if n := layer(r, "data").Removed; n != 1 {
+		t.Errorf("%d data objects went, want that of the cancelled upload", n)
+	}
+	for _, d := range []registry.Digest{referrer, d} {
+		if err := p.DeleteManifest(t.Context(), d); err != nil {
+			t.Fatal(err)
+		}
+	}
+	f.clock.advance(grace + time.Second)
+	f.clean()
+	if keys := f.keys(); len(keys) != 0 {
+		t.Errorf("there is left %q", keys)
+	}
+}
+
+// TestFailedMark fails each read of a run, one after another: what a manifest names must never go.
+func TestFailedMark(t *testing.T) {
+	f := newFixture(t, gc.Options{Concurrency: 1})
+	p := f.repository("a")
+	config, data := f.push(p, "config"), f.push(p, large("layer"))
+	f.put(p, "v1", image("", config, data))
+	f.push(f.repository("b"), large("garbage"))
+	kept := slices.DeleteFunc(f.keys(), func(key string) bool { return strings.Contains(key, "/b/") || strings.Contains(key, "data/") })
+	f.clock.advance(2 * grace)
+	for n := 1; ; n++ {
+		for _, mode := range []storagetest.Mode{storagetest.FailBefore, storagetest.FailMidway, storagetest.FailAfter, storagetest.ConflictAfter} {
+			f.flaky.FailNth(n, mode)
+			_, err := gc.New(f.flaky, f.registry, gc.Options{Now: f.clock.now, Elapsed: f.clock.elapsed, Holder: "test"}).Run(t.Context(), gc.RunOptions{})
+			if err != nil && !errors.Is(err, storage.ErrUnavailable) && !errors.Is(err, storage.ErrConflict) && !errors.Is(err, gc.ErrBusy) {
+				t.Fatalf("call %d: %v", n, err)
+			}
+			keys := f.keys()
+			for _, key := range kept {
+				if key != "blobs/" && !slices.Contains(keys, key) && !strings.HasPrefix(key, "blobs/sha256/") {
+					t.Fatalf("failing call %d in way %d lost %s", n, mode, key)
+				}
+			}
+			for _, d := range []registry.Digest{config, data} {
+				if b, err := p.Blob(t.Context(), d); err != nil {
+					t.Fatalf("failing call %d in way %d: %v", n, mode, err)
+				} else if r, err := b.Open(t.Context()); err != nil {
+					t.Fatalf("failing call %d in way %d: %v", n, mode, err)
+				} else {
+					r.Close()
+				}
+			}
+		}
+		if f.flaky.Faults() == 0 {
+			break
+		}
+	}
+	f.flaky.Plan(nil)
+	f.clean()
+	if keys := f.keys(); slices.ContainsFunc(keys, func(key string) bool { return strings.Contains(key, "/b/") }) {
+		t.Errorf("garbage is left: %q", keys)
+	}
+}
+
+// TestDamagedManifest wants a manifest that cannot be read to keep every link of its repository, and the report to say so.
+func TestDamagedManifest(t *testing.T) {
+	f := newFixture(t, gc.Options{})
+	p := f.repository("a")
+	config := f.push(p, "config")
+	d := f.put(p, "v1", image("", config))
+	key := "repositories/a/_manifests/sha256/" + d.Hex()
+	body, _, err := storage.ReadAll(t.Context(), f.store, key, 1<<20)
+	if err != nil {
+		t.Fatal(err)
+	}
+	broken := strings.Replace(string(body), config.Hex()[:8], "00000000", 1)
+	if _, err := f.store.Put(t.Context(), key, strings.NewReader(broken), int64(len(broken)), storage.Cond{}); err != nil {
+		t.Fatal(err)
+	}
+	f.push(f.repository("b"), "garbage")
+	f.clock.advance(2 * grace)
+	r := f.run(gc.RunOptions{})
+	if _, err := p.Blob(t.Context(), config); err != nil {
+		t.Error(err)
+	}
+	if l := layer(r, "links"); !strings.Contains(l.Skipped, "links of a") || l.Failed != 1 || l.Removed != 1 {
+		t.Errorf("the layer is %+v", l)
+	}
+}
+
+// TestDryRun wants a dry run to tell exactly what the next run removes, through all layers, and to remove nothing.
+func TestDryRun(t *testing.T) {
+	f := newFixture(t, gc.Options{})
+	p := f.repository("a")
+	config, data := f.push(p, "config"), f.push(p, large("layer"))
+	d := f.put(p, "v1", image("", config, data))
+	f.push(p, large("never named"))
+	if err := p.DeleteManifest(t.Context(), d); err != nil {
+		t.Fatal(err)
+	}
+	f.clock.advance(2 * grace)
+	before := f.keys()
+	collect := func(dry bool) (found []string, r *gc.Report) {
+		var mu sync.Mutex
+		r = f.run(gc.RunOptions{DryRun: dry, Found: func(x gc.Finding) {
+			mu.Lock()
+			defer mu.Unlock()
+			found = append(found, fmt.Sprint(x.Layer, " ", x.Key, " ", x.Bytes, " ", x.Why))
+		}})
+		slices.Sort(found)
+		return found, r
+	}
+	dry, dryReport := collect(true)
+	if got := f.keys(); !slices.Equal(got, before) {
+		t.Fatalf("a dry run left %q of %q", got, before)
+	}
+	wet, report := collect(false)
+	if !slices.Equal(dry, wet) || len(wet) < 10 {
+		t.Errorf("the dry run told\n%s\nwhat went was\n%s", strings.Join(dry, "\n"), strings.Join(wet, "\n"))
+	}
+	n, size := report.Removed()
+	dryN, drySize := dryReport.Removed()
+	if n != dryN || size != drySize || size != int64(len("config")+2*(10<<10)+len("layernever named")) {
+		t.Errorf("removed %d, %d bytes, told %d, %d", n, size, dryN, drySize)
+	}
+	if keys := f.keys(); len(keys) != 0 {
+		t.Errorf("left %q", keys)
+	}
+}
+
+// TestUnchangedStoreIsNotReadAgain wants a second run to read no record that it knows.
+func TestUnchangedStoreIsNotReadAgain(t *testing.T) {
+	f := newFixture(t, gc.Options{})
+	p := f.repository("a")
+	for i := range 20 {
+		config := f.push(p, fmt.Sprint("config", i))
+		d := f.put(p, fmt.Sprint("v", i), image("", config, f.push(p, large(fmt.Sprint(i)))))
+		f.put(p, "", image(d.String(), config))
+	}
+	f.clock.advance(2 * grace)
+	f.clean()
+	f.flaky.Plan(nil)
+	f.clean()
+	if n := f.flaky.Count(storagetest.OpOpen); n > 5 { // the lease, and the last report
+		t.Errorf("an unchanged store is read by %d calls", n)
+	}
+	if n := f.flaky.Count(storagetest.OpStat); n > 0 {
+		t.Errorf("an unchanged store is asked about by %d calls", n)
+	}
+}
+
+// TestHistory wants the last reports to be kept, and no more than asked for.
+func TestHistory(t *testing.T) {
+	f := newFixture(t, gc.Options{Keep: 3})
+	for range 5 {
+		f.clean()
+		f.clock.advance(time.Hour)
+	}
+	got, err := f.gc.History(t.Context(), 10)
+	if err != nil || len(got) != 3 || !got[0].Started.After(got[1].Started) || got[0].Calls == 0 {
+		t.Errorf("%+v, %v", got, err)
+	}
+}
+
+func TestOneAtATime(t *testing.T) {
+	f := newFixture(t, gc.Options{})
+	other := gc.New(f.store, f.registry, gc.Options{Now: f.clock.now, Holder: "other"})
+	var nested error
+	f.push(f.repository("a"), "x")
+	f.clock.advance(2 * grace)
+	f.run(gc.RunOptions{Found: func(gc.Finding) {
+		if nested == nil {
+			_, nested = other.Run(context.Background(), gc.RunOptions{})
+		}
+	}})
+	if !errors.Is(nested, gc.ErrBusy) || !strings.Contains(fmt.Sprint(nested), "test") {
+		t.Errorf("another run beside this one: %v", nested)
+	}
+	if _, err := other.Run(t.Context(), gc.RunOptions{}); err != nil {
+		t.Errorf("a run after it: %v", err)
+	}
+}
+
+// TestClocks wants no run where a clock cannot be right.
+func TestClocks(t *testing.T) {
+	var clockError *gc.ClockError
+	f := newFixture(t, gc.Options{})
+	f.clean()
+	f.clock.jump = 4 * time.Hour
+	if _, err := f.gc.Run(t.Context(), gc.RunOptions{}); !errors.As(err, &clockError) || !strings.Contains(err.Error(), "jumped by 4h") {
+		t.Errorf("after a jump: %v", err)
+	}
+	f.clock.advance(grace / 2)
+	if _, err := f.gc.Run(t.Context(), gc.RunOptions{}); !errors.As(err, &clockError) {
+		t.Errorf("soon after a jump: %v", err)
+	}
+	f.clock.advance(grace / 2)
+	f.clean()
+	f.clock.jump = -2 * grace
+	restarted := gc.New(f.store, f.registry, gc.Options{Now: f.clock.now, Elapsed: f.clock.elapsed})
+	if _, err := restarted.Run(t.Context(), gc.RunOptions{}); !errors.As(err, &clockError) || !strings.Contains(err.Error(), "behind the last run") {
+		t.Errorf("before the last run: %v", err)
+	}
+	skewed := func() time.Time { return f.clock.now().Add(-grace/8 - time.Second) }
+	reg, err := registry.Open(t.Context(), f.store, &registry.Options{Now: skewed, Grace: grace})
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = gc.New(f.store, reg, gc.Options{Now: skewed}).Run(t.Context(), gc.RunOptions{})
+	if !errors.As(err, &clockError) || !strings.Contains(err.Error(), "ahead of the clock of this machine") {
+		t.Errorf("with a clock that is off: %v", err)
+	}
+}

@@ -1,0 +1,360 @@
+package gc
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"time"
+
+	"berth/registry"
+	"berth/storage"
+)
+
+// maxRecord bounds what is read of a record, in bytes.
+const maxRecord = 64 << 20
+
+// A verdict is what is to happen to an object that nothing reaches.
+type verdict struct {
+	why   string
+	bytes int64
+	keep  bool
+}
+
+// An inspector reads a candidate and says what is to happen to it.
+type inspector func(ctx context.Context, info storage.Info) (verdict, storage.Info, error)
+
+// sweep removes the records under a prefix that are not reached and old: each is looked at in the store, and removed only if
+// it is then as it was seen.
+func (r *run) sweep(ctx context.Context, l *Layer, prefix string, reached func(key string) bool, inspect inspector) error {
+	group, ctx := r.workers(ctx)
+	for info, err := range r.candidates(ctx, prefix) {
+		if err != nil {
+			return errors.Join(err, group.Wait())
+		}
+		l.count(&l.Examined, 1)
+		if reached(info.Key) {
+			continue
+		}
+		group.Go(func() error { return r.remove(ctx, l, info, inspect) })
+	}
+	return group.Wait()
+}
+
+// candidates lists a prefix: with times where those are for free, and otherwise keys alone.
+func (r *run) candidates(ctx context.Context, prefix string) func(yield func(storage.Info, error) bool) {
+	if _, ok := innermost(r.c.o.Scan).(storage.Namer); !ok {
+		return r.scan.List(ctx, prefix, "")
+	}
+	return func(yield func(storage.Info, error) bool) {
+		for key, err := range storage.Keys(ctx, r.scan, prefix, "") {
+			if !yield(storage.Info{Key: key}, err) {
+				return
+			}
+		}
+	}
+}
+
+// innermost returns the driver at the end of a chain of decorators.
+func innermost(d storage.Driver) storage.Driver {
+	for {
+		w, ok := d.(interface{ Unwrap() storage.Driver })
+		if !ok {
+			return d
+		}
+		d = w.Unwrap()
+	}
+}
+
+// remove removes one record, if it is still as old as it must be. What fails is noted, and left for the next run.
+func (r *run) remove(ctx context.Context, l *Layer, info storage.Info, inspect inspector) error {
+	limit := r.limit(l)
+	if !info.ModTime.IsZero() && !info.ModTime.Before(limit) {
+		l.count(&l.Young, 1)
+		return nil
+	}
+	v, info, err := inspect(ctx, info)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil
+	case err != nil:
+		return r.failed(ctx, l, err)
+	case !info.ModTime.Before(limit):
+		l.count(&l.Young, 1)
+		return nil
+	case v.keep:
+		return nil
+	}
+	if !r.dry {
+		err := r.store.Delete(ctx, info.Key, storage.Match(info.Rev))
+		if errors.Is(err, storage.ErrConflict) {
+			l.count(&l.Changed, 1)
+			return nil
+		}
+		if err != nil {
+			return r.failed(ctx, l, err)
+		}
+	}
+	r.removed(l, Finding{Key: info.Key, Why: v.why, Touched: info.ModTime, Bytes: v.bytes})
+	return nil
+}
+
+func (r *run) removed(l *Layer, f Finding) {
+	f.Layer = l.Name
+	l.count(&l.Removed, 1)
+	l.count(&l.Bytes, f.Bytes)
+	r.doom(f.Key)
+	r.found(f)
+}
+
+// failed notes an error, unless it is the end of the run.
+func (r *run) failed(ctx context.Context, l *Layer, err error) error {
+	if ctx.Err() != nil || errors.Is(err, ErrPaused) {
+		return err
+	}
+	l.problem(err)
+	return nil
+}
+
+// stat is an inspector for records whose content says nothing. What a listing tells is as good: the revision must match.
+func (r *run) stat(why string) inspector {
+	return func(ctx context.Context, info storage.Info) (verdict, storage.Info, error) {
+		if info.Rev != "" {
+			return verdict{why: why}, info, nil
+		}
+		info, err := r.store.Stat(ctx, info.Key)
+		return verdict{why: why}, info, err
+	}
+}
+
+// blobs sweeps the blob records that no link of any repository leads to, and the entries of the catalog whose repository
+// has nothing left.
+func (r *run) blobs(ctx context.Context, l *Layer) error {
+	linked, alive := newMarks(), newMarks()
+	hash := r.c.memo.hash
+	for key, err := range storage.Keys(ctx, r.scan, registry.RepositoryPrefix, "") {
+		if err != nil {
+			return fmt.Errorf("list what links blobs: %w", err)
+		}
+		k := registry.ParseKey(key)
+		switch {
+		case k.Repository == "" || r.isDoomed(key):
+			continue
+		case k.Kind == registry.LinkKind:
+			linked.add(hash(k.Digest.String()))
+		}
+		if k.Kind == registry.LinkKind || k.Kind == registry.ManifestKind {
+			alive.add(hash(k.Repository))
+		}
+	}
+	catalog := r.newLayer("catalog", l.Start)
+	if err := r.sweep(ctx, catalog, registry.CatalogPrefix, func(key string) bool {
+		return alive.has(hash(registry.ParseKey(key).Repository))
+	}, r.stat("the repository has nothing left")); err != nil {
+		return err
+	}
+	return r.sweep(ctx, l, registry.BlobPrefix, func(key string) bool {
+		k := registry.ParseKey(key)
+		return k.Kind != registry.BlobKind || linked.has(hash(k.Digest.String()))
+	}, r.inspectBlob)
+}
+
+// inspectBlob tells notes that a blob is refused from other records. One that cannot be understood may go.
+func (r *run) inspectBlob(ctx context.Context, info storage.Info) (verdict, storage.Info, error) {
+	body, info, err := storage.ReadAll(ctx, r.scan, info.Key, maxRecord)
+	if err != nil {
+		return verdict{}, info, err
+	}
+	v := verdict{why: "no repository links the blob"}
+	if parts, err := registry.ReadBlobRecord(info.Key, body); err == nil {
+		v.keep = parts.Refused
+		if len(parts.Data) == 0 {
+			v.bytes = parts.Size
+		}
+	}
+	return v, info, nil
+}
+
+// uploads sweeps the records of uploads that are over, or idle for too long.
+func (r *run) uploads(ctx context.Context, l *Layer) error {
+	idle := r.limit(l)
+	if older := l.Start.Add(-r.c.o.UploadAge); older.Before(idle) {
+		idle = older
+	}
+	return r.sweep(ctx, l, registry.UploadPrefix, func(string) bool { return false },
+		func(ctx context.Context, info storage.Info) (verdict, storage.Info, error) {
+			body, info, err := storage.ReadAll(ctx, r.scan, info.Key, maxRecord)
+			if err != nil {
+				return verdict{}, info, err
+			}
+			parts, err := registry.ReadUploadRecord(info.Key, body)
+			switch {
+			case err != nil:
+				return verdict{}, info, err
+			case parts.Cancelled:
+				return verdict{why: "the upload was cancelled"}, info, nil
+			case !parts.Open:
+				return verdict{why: "the upload became a blob"}, info, nil
+			}
+			keep := r.c.o.UploadAge <= 0 || !info.ModTime.Before(idle)
+			return verdict{why: "the upload was idle for too long", keep: keep}, info, nil
+		})
+}
+
+// data sweeps the data objects that no upload and no blob record names. Uploads are read before blob records, so that what
+// goes from one to the other is seen in one of them.
+func (r *run) data(ctx context.Context, l *Layer) error {
+	named := newMarks()
+	if err := r.markUploads(ctx, named); err != nil {
+		return fmt.Errorf("read what uploads name: %w", err)
+	}
+	if err := r.markBlobs(ctx, l, named); err != nil {
+		return fmt.Errorf("read what blob records name: %w", err)
+	}
+	return r.sweepData(ctx, l, named)
+}
+
+func (r *run) markUploads(ctx context.Context, named *marks) error {
+	for info, err := range r.scan.List(ctx, registry.UploadPrefix, "") {
+		if err != nil {
+			return err
+		}
+		if r.isDoomed(info.Key) {
+			continue
+		}
+		body, _, err := storage.ReadAll(ctx, r.scan, info.Key, maxRecord)
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		parts, err := registry.ReadUploadRecord(info.Key, body)
+		if err != nil {
+			return err
+		}
+		if !parts.Cancelled { // nothing is ever made of a cancelled one
+			for _, key := range parts.Data {
+				named.add(r.c.memo.hash(key))
+			}
+		}
+	}
+	return nil
+}
+
+// settled is how old a record must be for its time to tell its content from later ones: times may be as coarse as seconds.
+const settled = 3 * time.Second
+
+func (r *run) markBlobs(ctx context.Context, l *Layer, named *marks) error {
+	group, ctx := r.workers(ctx)
+	reads := newReads(named)
+	for info, err := range r.scan.List(ctx, registry.BlobPrefix, "") {
+		if err != nil {
+			return errors.Join(err, group.Wait())
+		}
+		if r.isDoomed(info.Key) {
+			continue
+		}
+		key := r.c.memo.key(info.Key, info.ModTime.UnixNano(), info.Size)
+		if known, ok := r.c.memo.get(key); ok {
+			reads.add(known)
+			continue
+		}
+		group.Go(func() error {
+			names, err := r.readBlob(ctx, info.Key)
+			if err != nil {
+				return err
+			}
+			if info.ModTime.Before(l.Start.Add(-settled)) {
+				r.c.memo.put(key, names)
+			}
+			reads.add(names)
+			return nil
+		})
+	}
+	return group.Wait()
+}
+
+// readBlob returns the hashes of the data objects that a blob record names; none if it is gone.
+func (r *run) readBlob(ctx context.Context, key string) ([]uint64, error) {
+	body, _, err := storage.ReadAll(ctx, r.scan, key, maxRecord)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	parts, err := registry.ReadBlobRecord(key, body)
+	names := make([]uint64, len(parts.Data))
+	for i, data := range parts.Data {
+		names[i] = r.c.memo.hash(data)
+	}
+	return names, err
+}
+
+// bulk is how many data objects are removed by one call.
+const bulk = 1000
+
+func (r *run) sweepData(ctx context.Context, l *Layer, named *marks) error {
+	limit := r.limit(l)
+	group, working := r.workers(ctx)
+	batch := []storage.Info{}
+	flush := func() {
+		full := batch
+		batch = nil
+		group.Go(func() error { return r.removeData(working, l, full) })
+	}
+	for info, err := range r.candidates(working, registry.DataPrefix) {
+		if err != nil {
+			return errors.Join(err, group.Wait())
+		}
+		l.count(&l.Examined, 1)
+		if named.has(r.c.memo.hash(info.Key)) {
+			continue
+		}
+		if info.ModTime.IsZero() {
+			if info, err = r.store.Stat(working, info.Key); errors.Is(err, fs.ErrNotExist) {
+				continue
+			} else if err != nil {
+				return errors.Join(err, group.Wait())
+			}
+		}
+		if !info.ModTime.Before(limit) {
+			l.count(&l.Young, 1)
+			continue
+		}
+		if batch = append(batch, info); len(batch) >= r.batchSize() {
+			flush()
+		}
+	}
+	flush()
+	return group.Wait()
+}
+
+// batchSize is that of bulk deletion where there is one, and otherwise small enough for the workers to share the work.
+func (r *run) batchSize() int {
+	if _, ok := storage.As[storage.BulkDeleter](r.c.store); ok {
+		return bulk
+	}
+	return 16
+}
+
+// removeData removes data objects. They are written once, under keys that are nobody else's, so there is nothing to match.
+func (r *run) removeData(ctx context.Context, l *Layer, infos []storage.Info) error {
+	if len(infos) == 0 {
+		return nil
+	}
+	if !r.dry {
+		keys := make([]string, len(infos))
+		for i := range infos {
+			keys[i] = infos[i].Key
+		}
+		if err := storage.DeleteAll(ctx, r.store, keys...); err != nil {
+			return r.failed(ctx, l, err)
+		}
+	}
+	for _, info := range infos {
+		r.removed(l, Finding{Key: info.Key, Why: "no blob and no upload has these bytes", Touched: info.ModTime, Bytes: info.Size})
+	}
+	return nil
+}
