@@ -96,13 +96,29 @@ func notation(t *testing.T) tool {
 	t.Helper()
 	c := installed(t, "notation")
 	dir := t.TempDir()
-	c.env = []string{"XDG_CONFIG_HOME=" + dir, "XDG_CACHE_HOME=" + dir, "DOCKER_CONFIG=" + filepath.Join(dir, "docker")}
+	c.env = []string{"XDG_CONFIG_HOME=" + dir, "XDG_CACHE_HOME=" + dir, "DOCKER_CONFIG=" + dir, "PATH=" + dir + ":" + os.Getenv("PATH")}
+	keeper(t, dir)
 	c.run("cert", "generate-test", "--default", "berth.test")
 	policy := filepath.Join(dir, "policy.json")
 	must(t, os.WriteFile(policy, []byte(`{"version": "1.0", "trustPolicies": [{"name": "all", "registryScopes": ["*"],
 		"signatureVerification": {"level": "strict"}, "trustStores": ["ca:berth.test"], "trustedIdentities": ["*"]}]}`), 0o600))
 	c.run("policy", "import", policy)
 	return c
+}
+
+// keeper makes a program that keeps one login in a file. Without such a one notation keeps none.
+func keeper(t *testing.T, dir string) {
+	t.Helper()
+	kept := filepath.Join(dir, "login")
+	must(t, os.WriteFile(filepath.Join(dir, "docker-credential-berth"), []byte(`#!/bin/sh
+case $1 in
+store) cat >'`+kept+`' ;;
+get) cat >/dev/null; cat '`+kept+`' 2>/dev/null || { echo credentials not found in native keychain; exit 1; } ;;
+erase) cat >/dev/null; rm -f '`+kept+`' ;;
+esac
+`), 0o755))
+	must(t, os.MkdirAll(filepath.Join(dir, "notation"), 0o755))
+	must(t, os.WriteFile(filepath.Join(dir, "notation", "config.json"), []byte(`{"credsStore": "berth"}`), 0o600))
 }
 
 // TestNotation signs images, lists, inspects and verifies the signatures with notation, by the API of referrers and by the

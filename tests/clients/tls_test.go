@@ -1,7 +1,6 @@
 package clients
 
 import (
-	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -15,20 +14,16 @@ var untrusted = []string{"x509", "certificate", "unknown authority"}
 // selfSigned makes a private authority and a certificate of it, and returns their folder.
 func selfSigned(t *testing.T) string {
 	t.Helper()
-	binary, err := harness.Binary()
-	must(t, err)
 	dir := t.TempDir()
-	(tool{T: t, path: binary}).run("tls", "self-signed", "--out", dir, "localhost", "127.0.0.1")
+	berth(t).run("tls", "self-signed", "--out", dir, "localhost", "127.0.0.1", farHost)
 	return dir
 }
 
 // trusting returns a folder as clients want it, with the authority that is in dir as the one to trust.
 func trusting(t *testing.T, dir string) string {
 	t.Helper()
-	ca, err := os.ReadFile(filepath.Join(dir, "ca.crt"))
-	must(t, err)
 	folder := t.TempDir()
-	must(t, os.WriteFile(filepath.Join(folder, "ca.crt"), ca, 0o644))
+	trust(t, folder, dir)
 	return folder
 }
 

@@ -29,7 +29,8 @@ type tool struct {
 	path  string
 	flags []string // before the subcommand
 	env   []string
-	dir   string        // to run in, "" for that of the tests
+	dir   string // to run in, "" for that of the tests
+	stdin string
 	limit time.Duration // of one run, 0 for commandLimit
 }
 
@@ -65,6 +66,7 @@ func (c tool) try(args ...string) (string, error) {
 	defer cancel()
 	cmd := exec.CommandContext(ctx, c.path, append(append([]string(nil), c.flags...), args...)...)
 	cmd.Env, cmd.Dir = append(os.Environ(), c.env...), c.dir
+	cmd.Stdin = strings.NewReader(c.stdin)
 	cmd.WaitDelay = time.Second // a child may keep the pipes open
 	var out, errs bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &errs

@@ -16,7 +16,9 @@ import (
 // A Client speaks the API as bare HTTP: it follows no redirect, asks for no compression and believes nothing. Safe for
 // concurrent use.
 type Client struct {
-	Base string // scheme, host and port
+	Base           string // scheme, host and port
+	User, Password string // the credentials of every request, unless User is empty
+
 	http *http.Client
 }
 
@@ -88,6 +90,9 @@ func (c *Client) request(call Call) (*http.Request, error) {
 	req, err := http.NewRequest(call.Method, target.String(), body)
 	if err != nil {
 		return nil, err
+	}
+	if c.User != "" {
+		req.SetBasicAuth(c.User, c.Password)
 	}
 	for key, values := range call.Header {
 		req.Header[http.CanonicalHeaderKey(key)] = values
