@@ -328,7 +328,7 @@ func TestClientGoesAway(t *testing.T) {
 	if _, err := p.PushBlob(ctx, d, body, -1); !errors.Is(err, context.Canceled) {
 		t.Errorf("a push whose client left: %v", err)
 	}
-	if keys := f.keys(""); len(keys) != 1 {
+	if keys := f.keys(""); len(keys) != 2 { // the two of config
 		t.Errorf("it left %q", keys)
 	}
 	ctx, body = leaving()

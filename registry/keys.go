@@ -14,6 +14,7 @@ const (
 	uploadPrefix  = "uploads/"
 	dataPrefix    = "data/"
 	secretKey     = "config/secret"
+	clockKey      = "config/clock"
 )
 
 // EpochKey is the key of an object that changes with every deletion of what [IsStable].

@@ -85,19 +85,31 @@ type decoded struct {
 
 // put writes a record. A put whose outcome is ambiguous is settled by reading back: the nonce tells whether it landed.
 func (r *Registry) put(ctx context.Context, key string, body []byte, cond storage.Cond) (storage.Info, error) {
+	if err := r.checkClock(ctx); err != nil {
+		return storage.Info{}, err
+	}
+	before := r.now()
 	info, err := r.store.Put(ctx, key, bytes.NewReader(body), int64(len(body)), cond)
 	if err != nil {
 		return r.settle(ctx, storage.Object{Key: key, Body: body, Cond: cond}, err)
 	}
+	r.skew.observe(before, info.ModTime)
 	return info, nil
 }
 
 // putAll puts records in order and returns how many were put. It stops at the first error that is not settled by
 // reading back.
 func (r *Registry) putAll(ctx context.Context, objects ...storage.Object) (int, error) {
+	if err := r.checkClock(ctx); err != nil {
+		return 0, err
+	}
 	for done := 0; ; {
+		before := r.now()
 		infos, err := storage.PutAll(ctx, r.store, objects[done:]...)
 		done += len(infos)
+		for _, info := range infos {
+			r.skew.observe(before, info.ModTime)
+		}
 		if err == nil {
 			return done, nil
 		}

@@ -54,6 +54,7 @@ type Registry struct {
 	immutable   func(Name, Tag) bool
 	secret      []byte
 	now         func() time.Time
+	skew        *skew
 	verified    *recentSet // blobs that were read whole and matched since the start
 	damaged     *recentSet // blobs that were read whole and did not match
 }
@@ -88,6 +89,10 @@ func Open(ctx context.Context, store storage.Driver, o *Options) (*Registry, err
 	}
 	if r.now == nil {
 		r.now = time.Now
+	}
+	r.skew = newSkew(r.grace, r.now)
+	if !r.readOnly() {
+		r.compareClocks(ctx)
 	}
 	if len(r.secret) == 0 {
 		if err := r.shareSecret(ctx); err != nil {
