@@ -1,9 +1,9 @@
 package registry
 
 import (
+	"bytes"
 	"context"
 	"fmt"
-	"strings"
 	"sync/atomic"
 	"time"
 
@@ -36,7 +36,7 @@ func (s *skew) observe(before, put time.Time) {
 	if put.IsZero() {
 		return
 	}
-	ahead := max(0, put.Sub(s.now())) - max(0, before.Sub(put))
+	ahead := clockAhead(before, put, s.now())
 	if ahead.Abs() <= s.limit {
 		ahead = 0
 	}
@@ -64,23 +64,39 @@ func (r *Registry) checkClock(ctx context.Context) error {
 	}
 	now, again := r.now().UnixNano(), r.skew.again.Load()
 	if (now >= again || again-now > int64(skewAgain)) && r.skew.again.CompareAndSwap(again, now+int64(skewAgain)) {
-		r.compareClocks(ctx)
+		_, _, _ = r.StoreTime(ctx) // if the store does not tell, what was known stays
 	}
 	return r.skew.err()
 }
 
-// compareClocks asks the store for its time. When it does not tell, what was known stays.
-func (r *Registry) compareClocks(ctx context.Context) {
-	before := r.now()
-	content := randomHex(8)
-	info, err := r.store.Put(ctx, clockKey, strings.NewReader(content), int64(len(content)), storage.Cond{})
-	if err == nil && info.ModTime.IsZero() {
-		info, err = r.store.Stat(ctx, clockKey)
-	}
-	if err == nil {
-		r.skew.observe(before, info.ModTime)
-	}
-}
+type clockRecord struct{ nonce }
 
 // ClockSkew returns an error while the clock of this process is so far from that of the store that nothing is written.
 func (r *Registry) ClockSkew() error { return r.skew.err() }
+
+// StoreTime asks the store for its time, by writing a record. ahead is how much that is ahead of the clock of r, at least,
+// negative when it is behind. Times in whole seconds may be those of a store that knows no finer ones.
+func (r *Registry) StoreTime(ctx context.Context) (at time.Time, ahead time.Duration, err error) {
+	before := r.now()
+	record := encodeRecord(&clockRecord{}, nil)
+	info, err := r.store.Put(ctx, clockKey, bytes.NewReader(record), int64(len(record)), storage.Cond{})
+	if err != nil {
+		return time.Time{}, 0, storeError("ask the store for its time", err)
+	}
+	r.skew.observe(before, info.ModTime)
+	return info.ModTime, clockAhead(before, info.ModTime, r.now()), nil
+}
+
+func clockAhead(before, at, after time.Time) time.Duration {
+	latest := at
+	if at.Nanosecond() == 0 {
+		latest = at.Add(time.Second)
+	}
+	switch {
+	case latest.Before(before):
+		return latest.Sub(before)
+	case at.After(after):
+		return at.Sub(after)
+	}
+	return 0
+}

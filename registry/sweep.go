@@ -90,33 +90,3 @@ func ignoreAbsent(err error) error {
 	}
 	return err
 }
-
-// clockKey is what is written to learn the time of the store.
-const clockKey = "config/clock"
-
-type clockRecord struct{ nonce }
-
-// StoreTime asks the store for its time, by writing a record. ahead is how much that is ahead of the clock of r, at least,
-// negative when it is behind. Times in whole seconds may be those of a store that knows no finer ones.
-func (r *Registry) StoreTime(ctx context.Context) (at time.Time, ahead time.Duration, err error) {
-	before := r.now()
-	info, err := r.put(ctx, clockKey, encodeRecord(&clockRecord{}, nil), storage.Cond{})
-	if err != nil {
-		return time.Time{}, 0, storeError("ask the store for its time", err)
-	}
-	return info.ModTime, clockAhead(before, info.ModTime, r.now()), nil
-}
-
-func clockAhead(before, at, after time.Time) time.Duration {
-	latest := at
-	if at.Nanosecond() == 0 {
-		latest = at.Add(time.Second)
-	}
-	switch {
-	case latest.Before(before):
-		return latest.Sub(before)
-	case at.After(after):
-		return at.Sub(after)
-	}
-	return 0
-}
