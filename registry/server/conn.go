@@ -43,13 +43,19 @@ func (l *listener) Close() error {
 	return l.Listener.Close()
 }
 
-// A conn fails a write when no byte of it moved for about the timeout. As long as bytes move a write may take for ever:
-// there is no limit to a download as a whole.
+// A conn fails a write when nothing moved for the timeout, or up to a half more. As long as bytes move a write may take for
+// ever: there is no limit to a download as a whole.
+//
+// Bytes move when the kernel takes them, and when the other side acknowledges them. The latter counts because the kernel
+// calls a connection writable only when a third of its buffer is free, which grows to megabytes: a client that reads a few
+// kilobytes a second would seem to stand still for minutes. Hence a write is tried again several times in a timeout.
 type conn struct {
 	net.Conn
 	timeout time.Duration
-	armed   atomic.Int64 // when the write deadline was last extended, in Unix nanoseconds
-	bounded atomic.Bool  // the user of the connection set a write deadline of its own
+	armed   atomic.Int64  // when the write deadline was last extended, in Unix nanoseconds
+	moved   atomic.Int64  // when something was last seen to move, likewise
+	acked   atomic.Uint64 // what acknowledged returned when a write was last held up
+	bounded atomic.Bool   // the user of the connection set a write deadline of its own
 
 	connections *Connections // that it has a place among
 	idle        atomic.Int64 // since when no request is under way, in Unix nanoseconds; 0: one is
@@ -75,21 +81,36 @@ func (c *conn) SetDeadline(t time.Time) error {
 	return errors.Join(c.SetWriteDeadline(t), c.SetReadDeadline(t))
 }
 
-// arm extends the write deadline, unless that was done a moment ago.
+// arm prepares for a write, unless that was done a moment ago.
 func (c *conn) arm() error {
 	now := time.Now()
-	if now.UnixNano()-c.armed.Load() < int64(c.timeout/4) {
+	if now.UnixNano()-c.armed.Load() < int64(c.timeout/8) {
 		return nil
 	}
+	c.moved.Store(now.UnixNano())
 	return c.rearm(now)
 }
 
+// rearm sets when a write is next looked after.
 func (c *conn) rearm(now time.Time) error {
 	if c.bounded.Load() {
 		return nil
 	}
 	c.armed.Store(now.UnixNano())
-	return c.Conn.SetWriteDeadline(now.Add(c.timeout))
+	return c.Conn.SetWriteDeadline(now.Add(c.timeout / 4))
+}
+
+// goesOn reports whether a write that ended so, after the kernel took n bytes, is to be continued.
+func (c *conn) goesOn(n int64, err error) bool {
+	if !errors.Is(err, os.ErrDeadlineExceeded) || c.bounded.Load() {
+		return false
+	}
+	now := time.Now()
+	acked := acknowledged(c.Conn)
+	if before := c.acked.Swap(acked); n > 0 || acked != before {
+		c.moved.Store(now.UnixNano())
+	}
+	return now.UnixNano()-c.moved.Load() < int64(c.timeout) && c.rearm(now) == nil
 }
 
 func (c *conn) Write(p []byte) (written int, err error) {
@@ -99,10 +120,7 @@ func (c *conn) Write(p []byte) (written int, err error) {
 	for {
 		n, err := c.Conn.Write(p[written:])
 		written += n
-		if n == 0 || !errors.Is(err, os.ErrDeadlineExceeded) || c.bounded.Load() {
-			return written, err
-		}
-		if err := c.rearm(time.Now()); err != nil {
+		if !c.goesOn(int64(n), err) {
 			return written, err
 		}
 	}
@@ -123,10 +141,7 @@ func (c *conn) ReadFrom(src io.Reader) (sum int64, err error) {
 		before := limited.N
 		n, err := fast.ReadFrom(limited)
 		sum += n
-		if n == 0 || before-limited.N != n || !errors.Is(err, os.ErrDeadlineExceeded) || c.bounded.Load() {
-			return sum, err
-		}
-		if err := c.rearm(time.Now()); err != nil {
+		if before-limited.N != n || !c.goesOn(n, err) {
 			return sum, err
 		}
 	}
