@@ -95,10 +95,7 @@ func (a *Authenticator) Authenticate(r *http.Request) (auth.Subject, error) {
 	if s, ok := a.memory.Get(r, now); ok {
 		return s, nil
 	}
-	_, text, ok, err := auth.BasicCredentials(r)
-	if err == nil && !ok {
-		text, ok, err = auth.BearerToken(r)
-	}
+	text, ok, err := credentials(r)
 	if !ok || err != nil {
 		return auth.Subject{}, err
 	}
@@ -115,6 +112,38 @@ func (a *Authenticator) Authenticate(r *http.Request) (auth.Subject, error) {
 		return err == nil && current == keys
 	})
 	return s, nil
+}
+
+// Token returns the ID token of a request, verified, for a client that is to send it as a Bearer token from now on, with its
+// subject and how long it still holds. Errors are those of [Authenticator.Authenticate], and one that matches
+// [auth.ErrForeign] for a request without credentials.
+func (a *Authenticator) Token(r *http.Request) (text string, s auth.Subject, left time.Duration, err error) {
+	text, ok, err := credentials(r)
+	if !ok && err == nil {
+		err = foreign("there is none")
+	}
+	if err != nil {
+		return "", auth.Subject{}, 0, err
+	}
+	t, i, err := a.parse(text)
+	if err != nil {
+		return "", auth.Subject{}, 0, err
+	}
+	now := a.now()
+	s, expires, _, err := i.verify(r.Context(), t, now)
+	if err != nil {
+		return "", auth.Subject{}, 0, err
+	}
+	return text, s, expires.Sub(now), nil
+}
+
+// credentials returns the password or the Bearer token of a request; false when it has neither.
+func credentials(r *http.Request) (text string, ok bool, err error) {
+	_, text, ok, err = auth.BasicCredentials(r)
+	if err == nil && !ok {
+		text, ok, err = auth.BearerToken(r)
+	}
+	return text, ok, err
 }
 
 // parse returns a token that is not verified yet, and the issuer that it claims to be of.

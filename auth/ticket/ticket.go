@@ -1,0 +1,204 @@
+// Package ticket gives out tokens of our own, for clients that fetch a token before they ask for anything, as the docker
+// engine does (https://distribution.github.io/distribution/spec/auth/token/). Who has a password gets a ticket, and so does
+// who has no credentials; an ID token is given back as it is, since it is a Bearer token already.
+//
+// A ticket says who somebody is and nothing of what they may do: that is decided when it is used. It is under a MAC by a key
+// that all replicas have. That of a user has a stamp of the user's line in the file of passwords, so that it ends with the
+// password: within a second of the change of the file, on every replica.
+package ticket
+
+import (
+	"crypto/hkdf"
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"net/http"
+	"strings"
+	"time"
+
+	"berth/auth"
+)
+
+// Users are users with passwords.
+type Users interface {
+	auth.Authenticator
+	// Stamp returns 16 bytes that stand for a user and the present password of that user, under a key; false for an unknown user.
+	Stamp(key []byte, user string) ([]byte, bool)
+}
+
+// IDTokens are users with tokens of somebody else.
+type IDTokens interface {
+	// Token returns the token in the credentials of a request, once it was verified, who sent it and how long it still holds.
+	// Errors are those of an [auth.Authenticator].
+	Token(r *http.Request) (text string, s auth.Subject, left time.Duration, err error)
+}
+
+// Options of an Office.
+type Options struct {
+	Service  string        // the name of the registry; one of another name takes no ticket of this one
+	Lifetime time.Duration // of tickets; 0: 5 min
+	Users    Users         // nil: none
+	IDTokens IDTokens      // nil: none
+
+	now func() time.Time
+}
+
+// An Office gives out tickets and authenticates by them. It is safe for concurrent use.
+type Office struct {
+	o            Options
+	next         auth.Authenticator
+	key, stamper []byte
+}
+
+var _ auth.Authenticator = (*Office)(nil)
+
+// New makes an office. Credentials that are no tickets are for next. The secret, of 16 bytes at least, must be the same on
+// all replicas and of use for nothing else.
+func New(secret []byte, next auth.Authenticator, o Options) (*Office, error) {
+	if len(secret) < 16 {
+		return nil, errors.New("the secret is shorter than 16 bytes")
+	}
+	if o.Lifetime <= 0 {
+		o.Lifetime = 5 * time.Minute
+	}
+	if o.now == nil {
+		o.now = time.Now
+	}
+	f := &Office{o: o, next: next}
+	var err error
+	if f.key, err = hkdf.Key(sha256.New, secret, nil, "ticket for "+o.Service, sha256.Size); err != nil {
+		return nil, err
+	}
+	f.stamper, err = hkdf.Key(sha256.New, secret, nil, "stamp for "+o.Service, sha256.Size)
+	return f, err
+}
+
+// Service returns the name of the registry.
+func (f *Office) Service() string { return f.o.Service }
+
+// A Ticket is what a client gets that logs in.
+type Ticket struct {
+	Text    string       // the Bearer token
+	Subject auth.Subject // whose it is
+	Issued  time.Time
+	Holds   time.Duration // from Issued on
+}
+
+// Issue returns a ticket for who sent a request. Errors are those of an [auth.Authenticator]; a ticket is not a credential
+// here, so that none can be renewed.
+func (f *Office) Issue(r *http.Request) (Ticket, error) {
+	now := f.o.now()
+	if !auth.HasCredentials(r) {
+		return f.ticket("", nil, now), nil
+	}
+	err := fmt.Errorf("%w: log in with a user name and a password", auth.ErrForeign)
+	if f.o.IDTokens != nil {
+		text, s, left, tokenErr := f.o.IDTokens.Token(r)
+		if !errors.Is(tokenErr, auth.ErrForeign) {
+			return Ticket{text, s, now, min(left, f.o.Lifetime)}, tokenErr
+		}
+		err = tokenErr
+	}
+	if f.o.Users == nil {
+		return Ticket{}, err
+	}
+	s, userErr := f.o.Users.Authenticate(r)
+	switch {
+	case userErr != nil:
+		return Ticket{}, userErr
+	case s.Name == "":
+		return Ticket{}, err
+	}
+	stamp, ok := f.o.Users.Stamp(f.stamper, s.Name)
+	if !ok { // removed a moment ago
+		return Ticket{}, auth.ErrCredentials
+	}
+	return f.ticket(s.Name, stamp, now), nil
+}
+
+func (f *Office) ticket(name string, stamp []byte, now time.Time) Ticket {
+	c := claim{expires: now.Add(f.o.Lifetime), name: name}
+	copy(c.stamp[:], stamp)
+	return Ticket{f.encode(c), auth.Subject{Name: name}, now, f.o.Lifetime}
+}
+
+// Authenticate returns the subject of a request's ticket; what has none is for the next authenticator. Errors match
+// [auth.ErrToken].
+func (f *Office) Authenticate(r *http.Request) (auth.Subject, error) {
+	text, ok, err := auth.BearerToken(r)
+	if !ok || err != nil || !strings.HasPrefix(text, prefix) {
+		return f.next.Authenticate(r)
+	}
+	c, err := f.decode(text)
+	if err != nil {
+		return auth.Subject{}, err
+	}
+	if f.o.now().After(c.expires.Add(leeway)) {
+		return auth.Subject{}, fmt.Errorf("%w: it has expired", auth.ErrToken)
+	}
+	if c.name == "" {
+		return auth.Subject{}, nil
+	}
+	if f.o.Users != nil {
+		if stamp, ok := f.o.Users.Stamp(f.stamper, c.name); ok && hmac.Equal(stamp, c.stamp[:]) {
+			return auth.Subject{Name: c.name}, nil
+		}
+	}
+	return auth.Subject{}, fmt.Errorf("%w: its user was removed or has another password", auth.ErrToken)
+}
+
+// leeway is by how much the clocks of replicas and of clients, which reckon by Ticket.Issued, may differ.
+const leeway = time.Minute
+
+// A claim is what a ticket says.
+type claim struct {
+	expires time.Time
+	stamp   [stampSize]byte
+	name    string // "" for anonymous
+}
+
+// The form of a ticket: the prefix, then in base64url the seconds of expires, the stamp, the name and the MAC of these.
+const (
+	prefix    = "berth1."
+	stampSize = 16
+	fixedSize = 8 + stampSize + sha256.Size
+	maxName   = 255
+)
+
+func (f *Office) encode(c claim) string {
+	b := make([]byte, 0, fixedSize+len(c.name))
+	b = binary.BigEndian.AppendUint64(b, uint64(c.expires.Unix()))
+	b = append(append(b, c.stamp[:]...), c.name...)
+	return prefix + base64.RawURLEncoding.EncodeToString(append(b, f.mac(b)...))
+}
+
+// decode returns what a ticket of this office says, expired or not. Nothing is read from one whose MAC is wrong.
+func (f *Office) decode(text string) (claim, error) {
+	invalid := fmt.Errorf("%w: it was not made here", auth.ErrToken)
+	encoded, ok := strings.CutPrefix(text, prefix)
+	if !ok || len(encoded) > base64.RawURLEncoding.EncodedLen(fixedSize+maxName) {
+		return claim{}, invalid
+	}
+	b, err := base64.RawURLEncoding.Strict().DecodeString(encoded)
+	if err != nil || len(b) < fixedSize || strings.ContainsAny(encoded, "\r\n") { // which the decoder skips
+		return claim{}, invalid
+	}
+	said, mac := b[:len(b)-sha256.Size], b[len(b)-sha256.Size:]
+	if !hmac.Equal(mac, f.mac(said)) {
+		return claim{}, invalid
+	}
+	return claim{
+		expires: time.Unix(int64(binary.BigEndian.Uint64(said)), 0),
+		stamp:   [stampSize]byte(said[8:]),
+		name:    string(said[8+stampSize:]),
+	}, nil
+}
+
+func (f *Office) mac(said []byte) []byte {
+	h := hmac.New(sha256.New, f.key)
+	h.Write(said)
+	return h.Sum(nil)
+}
