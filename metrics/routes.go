@@ -25,6 +25,7 @@ const (
 	UploadClose
 	UploadCancel
 	Scrape // the metrics themselves
+	Token  // logging in for a token
 	routes
 )
 
@@ -58,6 +59,7 @@ func infoOf(r Route) routeInfo {
 		UploadClose:    {name: "upload_close", byDigest: "BlobWriter.Commit", uploads: true},
 		UploadCancel:   {name: "upload_cancel", byDigest: "BlobWriter.Cancel"},
 		Scrape:         {name: "metrics"},
+		Token:          {name: "token"},
 	}[r]
 }
 

@@ -8,6 +8,8 @@ package registry
 
 import (
 	"context"
+	"crypto/hkdf"
+	"crypto/sha256"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -35,7 +37,7 @@ type Options struct {
 	Manifests Policy
 	// Immutable says of a tag that, once there, nobody moves or deletes it. Nil: none is.
 	Immutable func(Name, Tag) bool
-	// Secret is the key of the proof that upload ids carry. Nil: one kept in the store, made when there is none.
+	// Secret is the key of the proof that upload ids carry, and of [Registry.DeriveKey]. Nil: one kept in the store, made when there is none.
 	Secret []byte
 	// Now is the clock. Nil: time.Now.
 	Now func() time.Time
@@ -126,6 +128,15 @@ func (r *Registry) shareSecret(ctx context.Context) error {
 		return storeError("read the key of upload ids at "+secretKey, err)
 	}
 	return nil
+}
+
+// DeriveKey returns 32 bytes for one purpose that tell nothing of the secret and are the same on all replicas.
+func (r *Registry) DeriveKey(purpose string) ([]byte, error) {
+	key, err := hkdf.Key(sha256.New, r.secret, nil, purpose, sha256.Size)
+	if err != nil {
+		return nil, fmt.Errorf("derive the key of %s: %w", purpose, err)
+	}
+	return key, nil
 }
 
 // Repository returns the repository of a name, whether or not anything was pushed to it.

@@ -11,6 +11,7 @@ import (
 	"github.com/sirupsen/logrus"
 
 	"berth/auth"
+	"berth/auth/pass"
 	"berth/registry"
 	"berth/registry/gate"
 	"berth/registry/observe"
@@ -39,6 +40,9 @@ type Options struct {
 	// Challenge makes the WWW-Authenticate header for a client that lacks the accesses. err says why: an error of the
 	// Authenticator or of the Authorizer, nil for a client that is merely told how to log in. Nil: nobody can log in.
 	Challenge func(r *http.Request, want []auth.Access, err error) string
+	// Passes are the tokens that clients are sent to tokenPath for, while SendForPasses reports true. Nil: there are none.
+	Passes        *pass.Office
+	SendForPasses func() bool
 	// CheckName says why a repository that is to be created cannot have a name. Nil: it can have any.
 	CheckName func(repository string) error
 	// MayMoveTags reports whether one who pushes may also move the tags of a repository. Nil: always.
@@ -128,6 +132,9 @@ func (a *API) serve(w *observe.Exchange, r *http.Request) error {
 		return a.notAllowed(q.kind, "the method "+r.Method+" is not for this path")
 	}
 	w.Enter(row.counted(c), q.kind == kindManifest && q.reference.IsTag())
+	if row.logsIn { // like all authentication before there is a place: a slow one must not take one away
+		return row.handle(a, c)
+	}
 	if err := a.authorize(c, row.access(q)); err != nil {
 		return err
 	}
@@ -162,6 +169,11 @@ func (a *API) admitted(c *call, upload bool, handle func(*API, *call) error) (er
 // authorize finds out who sent c and whether they may do all of want.
 func (a *API) authorize(c *call, want []auth.Access) (err error) {
 	c.subject, err = a.authenticator.Authenticate(c.r)
+	return a.permit(c, want, err)
+}
+
+// permit asks whether who sent c may do all of want, unless it was not found out for some reason.
+func (a *API) permit(c *call, want []auth.Access, err error) error {
 	if err != nil {
 		c.w.Outcome = observe.OutcomeOf(c.subject, err)
 		if ctxErr := c.r.Context().Err(); ctxErr != nil {
@@ -217,11 +229,16 @@ func (a *API) options(c *call) error {
 	return writeEmpty(c.w, http.StatusOK)
 }
 
-// root answers /v2/, by which clients find out that this is a registry, and how to log in. Whoever is let in without that
-// is told all the same, as RFC 9110, section 11.6.1 allows: podman and skopeo log in by it.
+// root answers /v2/, by which clients find out that this is a registry, and how to log in. Where they are sent for passes,
+// whoever has none is refused, also one who is let in everywhere else: the docker engine learns how to log in by a refusal
+// only, and gets a pass of nobody's. Otherwise whoever is let in without logging in is told all the same, as RFC 9110,
+// section 11.6.1 allows: podman and skopeo log in by it.
 func (a *API) root(c *call) error {
-	if a.o.Challenge != nil && c.subject.Name == "" && c.subject.Grants == nil {
-		c.w.Header().Set("WWW-Authenticate", a.o.Challenge(c.r, enter(c.request), nil))
+	if a.o.Challenge != nil && c.subject.Name == "" && c.subject.Grants == nil && !auth.HasCredentials(c.r) {
+		if a.sendsForPasses() {
+			return a.unauthorized(c, enter(c.request), "authentication required", nil)
+		}
+		c.w.Header().Set("WWW-Authenticate", a.challenge(c, enter(c.request), nil))
 	}
 	return writeBody(c.w, http.StatusOK, "application/json", []byte("{}"))
 }

@@ -167,7 +167,7 @@ func (a *API) unauthorized(c *call, want []auth.Access, message string, err erro
 		return &problem{status: http.StatusForbidden, code: "DENIED", message: auth.ErrDenied.Error(), detail: resources(want), err: err}
 	}
 	return &problem{status: http.StatusUnauthorized, code: "UNAUTHORIZED", message: message, detail: resources(want), err: err,
-		header: [2]string{"WWW-Authenticate", a.o.Challenge(c.r, want, err)}}
+		header: [2]string{"WWW-Authenticate", a.challenge(c, want, err)}}
 }
 
 // A resource is an access as the details of errors have it, in the registry of the distribution project and its clients.

@@ -6,15 +6,19 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"golang.org/x/crypto/bcrypt"
 
 	"berth/auth"
 	"berth/auth/htpasswd"
+	"berth/auth/pass"
 	"berth/auth/policy"
 	"berth/registry"
 	"berth/storage/memory"
@@ -33,6 +37,7 @@ const (
 	releaser  = "push-new"        // an own role: pull and push-new
 	remover   = "pull+delete"     // an own role
 	inGroup   = "editor-by-group" // registry-editor of a group
+	changed   = "changed"         // was registry-admin, and has another password since
 	password  = "correct horse"   // of everybody
 	repo      = "team/app"
 	source    = "else/source" // has the blob "other", which team/app lacks
@@ -41,7 +46,23 @@ const (
 var matrixRoles = []string{"registry-viewer", "system:image-puller", "registry-editor", "system:image-pusher",
 	"system:image-builder", "system:image-pruner", "registry-admin", "prometheus-scraper"}
 
-var matrixSubjects = append([]string{anonymous, wrong, unknown, nobody, elsewhere, revoked, releaser, remover, inGroup}, matrixRoles...)
+// passes are what the subjects send instead of a password whose names begin with "pass".
+type passes map[string]string
+
+// The passes: of nobody, of users, and such as are refused.
+const (
+	passNobody    = "pass of nobody"
+	passAdmin     = "pass of registry-admin"
+	passRevoked   = "pass of revoked"
+	passChanged   = "pass of changed, from before"
+	passExpired   = "pass, expired"
+	passTampered  = "pass, tampered with"
+	passTruncated = "pass, truncated"
+	passElsewhere = "pass for another service"
+)
+
+var matrixSubjects = slices.Concat([]string{anonymous, wrong, unknown, nobody, elsewhere, revoked, releaser, remover, inGroup}, matrixRoles,
+	[]string{passNobody, passAdmin, passRevoked, passChanged, passExpired, passTampered, passTruncated, passElsewhere})
 
 // userName returns the name of a subject's user: Basic authentication has no colons in them.
 func userName(subject string) string { return strings.ReplaceAll(subject, ":", "-") }
@@ -78,27 +99,81 @@ func matrixPolicy(t *testing.T, before bool) *policy.Policy {
 	return p.With(groups)
 }
 
-func matrixUsers(t *testing.T) *htpasswd.File {
+// A matrixOffice knows the users, and has given out passes.
+type matrixOffice struct {
+	*pass.Office
+	passes passes
+}
+
+// newMatrixOffice gives out passes, then gives the user changed another password.
+func newMatrixOffice(t *testing.T) matrixOffice {
 	t.Helper()
-	hash, err := bcrypt.GenerateFromPassword([]byte(password), bcrypt.MinCost)
-	if err != nil {
-		t.Fatal(err)
-	}
-	var lines strings.Builder
-	for _, subject := range matrixSubjects {
-		if subject != anonymous && subject != unknown && subject != wrong {
-			fmt.Fprintf(&lines, "%s:%s\n", userName(subject), hash)
-		}
-	}
 	path := filepath.Join(t.TempDir(), "users")
-	if err := os.WriteFile(path, []byte(lines.String()), 0o600); err != nil {
-		t.Fatal(err)
-	}
+	writeMatrixUsers(t, path)
 	users, err := htpasswd.Open(path, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return users
+	made := passes{}
+	give := func(subject, user, service string, at time.Time) *pass.Office {
+		o, err := pass.New([]byte("a secret of all replicas"), auth.Methods{users}, pass.Options{
+			Service: service, Users: users, Now: func() time.Time { return at },
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		r := httptest.NewRequest("GET", "/", nil)
+		if user != "" {
+			r.SetBasicAuth(user, password)
+		}
+		p, err := o.Issue(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		made[subject] = p.Text
+		return o
+	}
+	now := time.Now()
+	give(passExpired, "registry-admin", "yard", now.Add(-7*time.Minute))
+	give(passElsewhere, "registry-admin", "elsewhere", now)
+	give(passRevoked, revoked, "yard", now)
+	give(passChanged, changed, "yard", now)
+	give(passAdmin, "registry-admin", "yard", now)
+	office := give(passNobody, "", "yard", now)
+	admin := made[passAdmin]
+	made[passTruncated] = admin[:len(admin)-2]
+	made[passTampered] = admin[:20] + strings.Map(func(c rune) rune { return c ^ 1 }, admin[20:21]) + admin[21:]
+	writeMatrixUsers(t, path)
+	users.Refresh()
+	return matrixOffice{office, made}
+}
+
+// writeMatrixUsers writes the file of users. The user changed has another hash each time.
+func writeMatrixUsers(t *testing.T, path string) {
+	t.Helper()
+	hash, err := os.ReadFile(path + ".hash")
+	if err != nil {
+		if hash, err = bcrypt.GenerateFromPassword([]byte(password), bcrypt.MinCost); err == nil {
+			err = os.WriteFile(path+".hash", hash, 0o600)
+		}
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	fresh, err := bcrypt.GenerateFromPassword([]byte(password), bcrypt.MinCost)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var lines strings.Builder
+	fmt.Fprintf(&lines, "%s:%s\n", changed, fresh)
+	for _, subject := range matrixSubjects {
+		if subject != anonymous && subject != unknown && subject != wrong && !strings.HasPrefix(subject, "pass") {
+			fmt.Fprintf(&lines, "%s:%s\n", userName(subject), hash)
+		}
+	}
+	if err := os.WriteFile(path, []byte(lines.String()), 0o600); err != nil {
+		t.Fatal(err)
+	}
 }
 
 // A case is one row of the matrix: a request that would succeed if it were allowed.
@@ -120,6 +195,8 @@ func matrixCases(t *testing.T, w *world) []matrixCase {
 		switch r.kind {
 		case kindRoot:
 			c.path = fixed("/v2/")
+		case kindToken:
+			c.path = fixed(tokenPath) // with the credentials in its header, or in its form
 		case kindCatalog:
 			c.path = fixed("/v2/_catalog")
 		case kindTags:
@@ -161,7 +238,7 @@ func matrixCases(t *testing.T, w *world) []matrixCase {
 }
 
 // newMatrixWorld makes a registry with content of its own, for one request.
-func newMatrixWorld(t *testing.T, users auth.Authenticator, holder *policy.Holder) (*world, *registry.Registry) {
+func newMatrixWorld(t *testing.T, office matrixOffice, holder *policy.Holder) (*world, *registry.Registry) {
 	t.Helper()
 	reg, err := registry.Open(context.Background(), memory.New(), &registry.Options{
 		Immutable: func(_ registry.Name, tag registry.Tag) bool { return tag.String() == "fixed" },
@@ -170,8 +247,9 @@ func newMatrixWorld(t *testing.T, users auth.Authenticator, holder *policy.Holde
 	if err != nil {
 		t.Fatal(err)
 	}
-	a, err := New(reg, auth.Methods{users}, auth.ReadOnly{On: func() bool { return false }, Next: holder}, &Options{
+	a, err := New(reg, office, auth.ReadOnly{On: func() bool { return false }, Next: holder}, &Options{
 		DeleteEnabled: true, CheckName: policy.Naming{MaxDepth: 3}.Check,
+		Passes: office.Office, SendForPasses: func() bool { return true },
 		Challenge:   func(*http.Request, []auth.Access, error) string { return auth.BasicChallenge("matrix") },
 		MayMoveTags: func(s *auth.Subject, repository string) bool { return holder.Policy().MayMoveTags(s, repository) },
 	})
@@ -210,10 +288,10 @@ func newMatrixWorld(t *testing.T, users auth.Authenticator, holder *policy.Holde
 // TestMatrix sends every request as every subject and compares the statuses with testdata/matrix.txt, which is to be read
 // when it changes.
 func TestMatrix(t *testing.T) {
-	users := matrixUsers(t)
+	office := newMatrixOffice(t)
 	holder := policy.NewHolder(matrixPolicy(t, true), nil)
-	w, reg := newMatrixWorld(t, users, holder)
-	if got := w.as(1, revoked, matrixCase{method: "GET", path: func(string) string { return "/v2/" + repo + "/tags/list" }}, reg); got.Code != 200 {
+	w, reg := newMatrixWorld(t, office, holder)
+	if got := w.as(office.passes, 1, revoked, matrixCase{method: "GET", path: func(string) string { return "/v2/" + repo + "/tags/list" }}, reg); got.Code != 200 {
 		t.Fatalf("before it is revoked, it is answered %d", got.Code)
 	}
 	holder.Replace(matrixPolicy(t, false), nil)
@@ -231,10 +309,10 @@ func TestMatrix(t *testing.T) {
 	for n, c := range matrixCases(t, w) {
 		fmt.Fprintf(&table, "%-44s", c.name)
 		for m, subject := range matrixSubjects {
-			w, reg := newMatrixWorld(t, users, holder)
-			answer := w.as(n*100+m, subject, c, reg)
+			w, reg := newMatrixWorld(t, office, holder)
+			answer := w.as(office.passes, n*100+m, subject, c, reg)
 			fmt.Fprintf(&table, "%d ", answer.Code)
-			w.checkRefusal(subject+": "+c.name, answer)
+			w.checkRefusal(subject, c, answer)
 		}
 		table.WriteString("\n")
 	}
@@ -263,15 +341,18 @@ func compareMatrix(t *testing.T, got string) {
 }
 
 // as sends the request of a case as a subject. Each comes from an address of its own, so that nobody is throttled.
-func (w *world) as(n int, subject string, c matrixCase, reg *registry.Registry) *httptest.ResponseRecorder {
+func (w *world) as(had passes, n int, subject string, c matrixCase, reg *registry.Registry) *httptest.ResponseRecorder {
 	w.t.Helper()
 	name, err := registry.ParseName(repo)
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	by := userName(subject)
-	if subject == anonymous {
+	by, given := userName(subject), had[subject]
+	switch {
+	case subject == anonymous || subject == passNobody:
 		by = ""
+	case given != "":
+		by = strings.TrimPrefix(subject, "pass of ")
 	}
 	upload := reg.Repository(name).NewUpload(by, registry.SHA256).ID()
 	r := httptest.NewRequest(c.method, "http://reg.test"+c.path(upload), strings.NewReader(c.body))
@@ -279,12 +360,16 @@ func (w *world) as(n int, subject string, c matrixCase, reg *registry.Registry) 
 	for name, value := range lines(c.header) {
 		r.Header.Set(name, value)
 	}
-	switch subject {
-	case anonymous:
-	case wrong:
+	switch {
+	case given != "":
+		r.Header.Set("Authorization", "Bearer "+given)
+	case subject == wrong:
 		r.SetBasicAuth("registry-admin", "not "+password)
-	default:
+	case subject != anonymous:
 		r.SetBasicAuth(by, password)
+	}
+	if c.method == "POST" && r.URL.Path == tokenPath {
+		r = asForm(r, given)
 	}
 	answer := httptest.NewRecorder()
 	w.handler.ServeHTTP(answer, r)
@@ -292,12 +377,37 @@ func (w *world) as(n int, subject string, c matrixCase, reg *registry.Registry) 
 	return answer
 }
 
+// asForm returns a request for a token with the credentials in a form.
+func asForm(r *http.Request, given string) *http.Request {
+	form := url.Values{"grant_type": {"password"}}
+	if user, password, ok := r.BasicAuth(); ok {
+		form.Set("username", user)
+		form.Set("password", password)
+	} else if given != "" {
+		form = url.Values{"grant_type": {"refresh_token"}, "refresh_token": {given}}
+	}
+	by := r.RemoteAddr
+	r = httptest.NewRequest("POST", r.URL.String(), strings.NewReader(form.Encode()))
+	r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+	r.RemoteAddr = by
+	return r
+}
+
 // checkRefusal asks that a refusal say how to log in, or what was missing, and tell no secret.
-func (w *world) checkRefusal(at string, answer *httptest.ResponseRecorder) {
+func (w *world) checkRefusal(subject string, c matrixCase, answer *httptest.ResponseRecorder) {
 	w.t.Helper()
+	at := subject + ": " + c.name
 	challenge, body := answer.Header().Get("WWW-Authenticate"), answer.Body.String()
-	if (answer.Code == 401) != (challenge == `Basic realm="matrix"`) {
+	want := `Bearer realm="http://reg.test/v2/_berth/auth/token",service="yard"`
+	if c.path("") == tokenPath {
+		want = `Basic realm="matrix"`
+	}
+	if (answer.Code == 401) != (challenge != "") || !strings.HasPrefix(challenge, want) && challenge != "" {
 		w.t.Errorf("%s: answered %d with the challenge %q", at, answer.Code, challenge)
+	}
+	bad := slices.Contains([]string{passChanged, passExpired, passTampered, passTruncated, passElsewhere}, subject) && c.path("") != tokenPath
+	if bad != strings.Contains(challenge, `error="invalid_token"`) {
+		w.t.Errorf("%s: the challenge is %q", at, challenge)
 	}
 	if answer.Code == 403 && !strings.Contains(body, " may not ") && !strings.Contains(body, "immutable") && !strings.Contains(body, "new tags") {
 		w.t.Errorf("%s: answered %s", at, body)
@@ -309,22 +419,23 @@ func (w *world) checkRefusal(at string, answer *httptest.ResponseRecorder) {
 
 // TestRefusalsLookTheSame asks that who may not see a repository cannot tell whether it is there.
 func TestRefusalsLookTheSame(t *testing.T) {
-	users := matrixUsers(t)
+	office := newMatrixOffice(t)
 	holder := policy.NewHolder(matrixPolicy(t, false), nil)
-	w, reg := newMatrixWorld(t, users, holder)
+	w, reg := newMatrixWorld(t, office, holder)
 	const absent = "team/abs" // as long as the name that is there
 	for n, c := range matrixCases(t, w) {
 		for m, subject := range []string{anonymous, wrong, nobody, elsewhere, revoked} {
-			there := w.as(n*100+m, subject, c, reg)
+			there := w.as(office.passes, n*100+m, subject, c, reg)
 			path := c.path
 			c.path = func(upload string) string { return strings.ReplaceAll(path(upload), repo, absent) }
-			gone := w.as(n*100+m+50, subject, c, reg)
+			gone := w.as(office.passes, n*100+m+50, subject, c, reg)
 			c.path = path
 			if there.Code < 400 || strings.Contains(c.name, source) {
 				continue // allowed
 			}
 			a, b := there.Body.String(), strings.ReplaceAll(gone.Body.String(), absent, repo)
-			if there.Code != gone.Code || a != b || fmt.Sprint(there.Header()) != fmt.Sprint(gone.Header()) {
+			sameHeader := fmt.Sprint(there.Header()) == strings.ReplaceAll(fmt.Sprint(gone.Header()), absent, repo)
+			if there.Code != gone.Code || a != b || !sameHeader {
 				t.Errorf("%s as %s: %d %s %v, and where there is none %d %s %v", c.name, subject, there.Code, a, there.Header(), gone.Code, b, gone.Header())
 			}
 		}

@@ -21,6 +21,7 @@ const (
 	kindUploads               // /v2/<name>/blobs/uploads/
 	kindUpload                // /v2/<name>/blobs/uploads/<id>
 	kindReferrers             // /v2/<name>/referrers/<digest>
+	kindToken                 // tokenPath
 	kinds
 )
 
@@ -40,6 +41,7 @@ type request struct {
 	n            int // ?n=, -1 when not given
 	last         string
 	artifactType string
+	service      string // ?service=, for whom a token is asked for
 }
 
 // maxTagParams bounds ?tag=. The specification asks for 10 at least, and for 414 beyond the bound.
@@ -97,6 +99,9 @@ func (q *request) parsePath(path string) (err error) {
 		return nil
 	case "_catalog":
 		q.kind = kindCatalog
+		return nil
+	case strings.TrimPrefix(tokenPath, "/v2/"):
+		q.kind = kindToken
 		return nil
 	}
 	for _, s := range []struct {
@@ -163,6 +168,8 @@ func (q *request) parseQuery(method string, query url.Values) (err error) {
 	switch {
 	case q.kind == kindCatalog || q.kind == kindTags:
 		return q.parsePage(query)
+	case q.kind == kindToken:
+		q.service = query.Get("service")
 	case q.kind == kindReferrers:
 		q.artifactType = query.Get("artifactType")
 		if q.last = query.Get("last"); q.last != "" {

@@ -159,6 +159,9 @@ func TestEveryRouteNeedsAccess(t *testing.T) {
 			t.Errorf("%s is routed twice", key)
 		}
 		seen[key] = true
+		if r.logsIn != (r.kind == kindToken) {
+			t.Errorf("the route %s: logsIn is %t", key, r.logsIn)
+		}
 		if r.access == nil || r.handle == nil {
 			t.Errorf("the route %s lacks its access or its handler", key)
 			continue
@@ -168,7 +171,7 @@ func TestEveryRouteNeedsAccess(t *testing.T) {
 			t.Errorf("the route %s needs no access", key)
 		}
 		for _, want := range wants {
-			global := r.kind == kindRoot || r.kind == kindCatalog
+			global := r.kind == kindRoot || r.kind == kindCatalog || r.kind == kindToken
 			if global != (want.Repository == "") || !global && want.Repository != "a/b" {
 				t.Errorf("the route %s needs %v", key, want)
 			}

@@ -17,6 +17,7 @@ type route struct {
 	handle  func(*API, *call) error
 	deletes bool // removes content: refused unless deleting is enabled
 	creates bool // may create a repository: the name must be allowed
+	logsIn  bool // finds out by itself who asks: it is where one logs in
 	sends   bool // its body is of a blob
 	figures metrics.Route
 }
@@ -24,6 +25,8 @@ type route struct {
 // routes is the whole API, as the table of endpoints of the OCI distribution specification has it.
 var routes = [...]route{
 	{method: "GET", kind: kindRoot, access: enter, handle: (*API).root, figures: metrics.Root},
+	{method: "GET", kind: kindToken, access: enter, handle: (*API).getToken, logsIn: true, figures: metrics.Token},
+	{method: "POST", kind: kindToken, access: enter, handle: (*API).postToken, logsIn: true, figures: metrics.Token},
 	{method: "GET", kind: kindCatalog, access: list, handle: (*API).catalog, figures: metrics.Catalog},
 	{method: "GET", kind: kindTags, access: pull, handle: (*API).listTags, figures: metrics.Tags},
 	{method: "GET", kind: kindReferrers, access: pull, handle: (*API).listReferrers, figures: metrics.Referrers},

@@ -45,6 +45,18 @@ func (u *urls) location(r *http.Request, path string) string {
 	return requestOrigin(r) + path
 }
 
+// absolute returns the URL of a path below the prefix with its scheme and host; "" when it is not known where the client is.
+func (u *urls) absolute(r *http.Request, path string) string {
+	origin := u.origin
+	if origin == "" {
+		origin = requestOrigin(r)
+	}
+	if origin == "" {
+		return ""
+	}
+	return origin + u.path(r, path)
+}
+
 // path returns the absolute path of a path below the prefix. A proxy that strips a prefix of its own tells so.
 func (u *urls) path(r *http.Request, path string) string {
 	if stripped := strings.TrimSuffix(firstOf(r.Header.Get("X-Forwarded-Prefix")), "/"); stripped != "" && validPrefix(stripped) {

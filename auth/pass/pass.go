@@ -1,11 +1,11 @@
-// Package ticket gives out tokens of our own, for clients that fetch a token before they ask for anything, as the docker
-// engine does (https://distribution.github.io/distribution/spec/auth/token/). Who has a password gets a ticket, and so does
+// Package pass gives out tokens of our own, for clients that fetch a token before they ask for anything, as the docker
+// engine does (https://distribution.github.io/distribution/spec/auth/token/). Who has a password gets a pass, and so does
 // who has no credentials; an ID token is given back as it is, since it is a Bearer token already.
 //
-// A ticket says who somebody is and nothing of what they may do: that is decided when it is used. It is under a MAC by a key
+// A pass says who somebody is and nothing of what they may do: that is decided when it is used. It is under a MAC by a key
 // that all replicas have. That of a user has a stamp of the user's line in the file of passwords, so that it ends with the
 // password: within a second of the change of the file, on every replica.
-package ticket
+package pass
 
 import (
 	"crypto/hkdf"
@@ -38,15 +38,15 @@ type IDTokens interface {
 
 // Options of an Office.
 type Options struct {
-	Service  string        // the name of the registry; one of another name takes no ticket of this one
-	Lifetime time.Duration // of tickets; 0: 5 min
+	Service  string        // the name of the registry; one of another name takes no pass of this one
+	Lifetime time.Duration // of passes; 0: 5 min
 	Users    Users         // nil: none
 	IDTokens IDTokens      // nil: none
 
-	now func() time.Time
+	Now func() time.Time // the clock; nil: time.Now
 }
 
-// An Office gives out tickets and authenticates by them. It is safe for concurrent use.
+// An Office gives out passes and authenticates by them. It is safe for concurrent use.
 type Office struct {
 	o            Options
 	next         auth.Authenticator
@@ -55,7 +55,7 @@ type Office struct {
 
 var _ auth.Authenticator = (*Office)(nil)
 
-// New makes an office. Credentials that are no tickets are for next. The secret, of 16 bytes at least, must be the same on
+// New makes an office. Credentials that are no passes are for next. The secret, of 16 bytes at least, must be the same on
 // all replicas and of use for nothing else.
 func New(secret []byte, next auth.Authenticator, o Options) (*Office, error) {
 	if len(secret) < 16 {
@@ -64,12 +64,12 @@ func New(secret []byte, next auth.Authenticator, o Options) (*Office, error) {
 	if o.Lifetime <= 0 {
 		o.Lifetime = 5 * time.Minute
 	}
-	if o.now == nil {
-		o.now = time.Now
+	if o.Now == nil {
+		o.Now = time.Now
 	}
 	f := &Office{o: o, next: next}
 	var err error
-	if f.key, err = hkdf.Key(sha256.New, secret, nil, "ticket for "+o.Service, sha256.Size); err != nil {
+	if f.key, err = hkdf.Key(sha256.New, secret, nil, "pass for "+o.Service, sha256.Size); err != nil {
 		return nil, err
 	}
 	f.stamper, err = hkdf.Key(sha256.New, secret, nil, "stamp for "+o.Service, sha256.Size)
@@ -79,53 +79,53 @@ func New(secret []byte, next auth.Authenticator, o Options) (*Office, error) {
 // Service returns the name of the registry.
 func (f *Office) Service() string { return f.o.Service }
 
-// A Ticket is what a client gets that logs in.
-type Ticket struct {
+// A Pass is what a client gets that logs in.
+type Pass struct {
 	Text    string       // the Bearer token
 	Subject auth.Subject // whose it is
 	Issued  time.Time
 	Holds   time.Duration // from Issued on
 }
 
-// Issue returns a ticket for who sent a request. Errors are those of an [auth.Authenticator]; a ticket is not a credential
+// Issue returns a pass for who sent a request. Errors are those of an [auth.Authenticator]; a pass is not a credential
 // here, so that none can be renewed.
-func (f *Office) Issue(r *http.Request) (Ticket, error) {
-	now := f.o.now()
+func (f *Office) Issue(r *http.Request) (Pass, error) {
+	now := f.o.Now()
 	if !auth.HasCredentials(r) {
-		return f.ticket("", nil, now), nil
+		return f.pass("", nil, now), nil
 	}
 	err := fmt.Errorf("%w: log in with a user name and a password", auth.ErrForeign)
 	if f.o.IDTokens != nil {
 		text, s, left, tokenErr := f.o.IDTokens.Token(r)
 		if !errors.Is(tokenErr, auth.ErrForeign) {
-			return Ticket{text, s, now, min(left, f.o.Lifetime)}, tokenErr
+			return Pass{text, s, now, min(left, f.o.Lifetime)}, tokenErr
 		}
 		err = tokenErr
 	}
 	if f.o.Users == nil {
-		return Ticket{}, err
+		return Pass{}, err
 	}
 	s, userErr := f.o.Users.Authenticate(r)
 	switch {
 	case userErr != nil:
-		return Ticket{}, userErr
+		return Pass{}, userErr
 	case s.Name == "":
-		return Ticket{}, err
+		return Pass{}, err
 	}
 	stamp, ok := f.o.Users.Stamp(f.stamper, s.Name)
 	if !ok { // removed a moment ago
-		return Ticket{}, auth.ErrCredentials
+		return Pass{}, auth.ErrCredentials
 	}
-	return f.ticket(s.Name, stamp, now), nil
+	return f.pass(s.Name, stamp, now), nil
 }
 
-func (f *Office) ticket(name string, stamp []byte, now time.Time) Ticket {
+func (f *Office) pass(name string, stamp []byte, now time.Time) Pass {
 	c := claim{expires: now.Add(f.o.Lifetime), name: name}
 	copy(c.stamp[:], stamp)
-	return Ticket{f.encode(c), auth.Subject{Name: name}, now, f.o.Lifetime}
+	return Pass{f.encode(c), auth.Subject{Name: name}, now, f.o.Lifetime}
 }
 
-// Authenticate returns the subject of a request's ticket; what has none is for the next authenticator. Errors match
+// Authenticate returns the subject of a request's pass; what has none is for the next authenticator. Errors match
 // [auth.ErrToken].
 func (f *Office) Authenticate(r *http.Request) (auth.Subject, error) {
 	text, ok, err := auth.BearerToken(r)
@@ -136,7 +136,7 @@ func (f *Office) Authenticate(r *http.Request) (auth.Subject, error) {
 	if err != nil {
 		return auth.Subject{}, err
 	}
-	if f.o.now().After(c.expires.Add(leeway)) {
+	if f.o.Now().After(c.expires.Add(leeway)) {
 		return auth.Subject{}, fmt.Errorf("%w: it has expired", auth.ErrToken)
 	}
 	if c.name == "" {
@@ -150,17 +150,17 @@ func (f *Office) Authenticate(r *http.Request) (auth.Subject, error) {
 	return auth.Subject{}, fmt.Errorf("%w: its user was removed or has another password", auth.ErrToken)
 }
 
-// leeway is by how much the clocks of replicas and of clients, which reckon by Ticket.Issued, may differ.
+// leeway is by how much the clocks of replicas and of clients, which reckon by Pass.Issued, may differ.
 const leeway = time.Minute
 
-// A claim is what a ticket says.
+// A claim is what a pass says.
 type claim struct {
 	expires time.Time
 	stamp   [stampSize]byte
 	name    string // "" for anonymous
 }
 
-// The form of a ticket: the prefix, then in base64url the seconds of expires, the stamp, the name and the MAC of these.
+// The form of a pass: the prefix, then in base64url the seconds of expires, the stamp, the name and the MAC of these.
 const (
 	prefix    = "berth1."
 	stampSize = 16
@@ -175,7 +175,7 @@ func (f *Office) encode(c claim) string {
 	return prefix + base64.RawURLEncoding.EncodeToString(append(b, f.mac(b)...))
 }
 
-// decode returns what a ticket of this office says, expired or not. Nothing is read from one whose MAC is wrong.
+// decode returns what a pass of this office says, expired or not. Nothing is read from one whose MAC is wrong.
 func (f *Office) decode(text string) (claim, error) {
 	invalid := fmt.Errorf("%w: it was not made here", auth.ErrToken)
 	encoded, ok := strings.CutPrefix(text, prefix)

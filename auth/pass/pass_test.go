@@ -1,4 +1,4 @@
-package ticket
+package pass
 
 import (
 	"encoding/base64"
@@ -55,7 +55,7 @@ func newWorld(t testing.TB) *world {
 func (w *world) office(secret, service string) *Office {
 	w.t.Helper()
 	f, err := New([]byte(secret), auth.Methods{w.ids, w.users}, Options{
-		Service: service, Users: w.users, IDTokens: w.ids, now: func() time.Time { return w.now },
+		Service: service, Users: w.users, IDTokens: w.ids, Now: func() time.Time { return w.now },
 	})
 	if err != nil {
 		w.t.Fatal(err)
@@ -98,7 +98,7 @@ func (w *world) idToken(left time.Duration) string {
 	return w.key.Sign(w.t, map[string]any{"iss": "https://id", "aud": "yard", "sub": "job", "exp": w.now.Add(left).Unix()}, nil)
 }
 
-// issue returns the ticket for credentials that are right.
+// issue returns the pass for credentials that are right.
 func (w *world) issue(authorization string) string {
 	w.t.Helper()
 	t, err := w.Issue(request(authorization))
@@ -108,7 +108,7 @@ func (w *world) issue(authorization string) string {
 	return t.Text
 }
 
-// is asks that a ticket be of a user, "" for anonymous.
+// is asks that a pass be of a user, "" for anonymous.
 func (w *world) is(f *Office, name, text, user string) {
 	w.t.Helper()
 	s, err := f.Authenticate(request("Bearer " + text))
@@ -117,7 +117,7 @@ func (w *world) is(f *Office, name, text, user string) {
 	}
 }
 
-// refuses asks that a ticket be nobody's, not even anonymous.
+// refuses asks that a pass be nobody's, not even anonymous.
 func (w *world) refuses(f *Office, name, text string) {
 	w.t.Helper()
 	if s, err := f.Authenticate(request("Bearer " + text)); !errors.Is(err, auth.ErrToken) || s.Name != "" {
@@ -156,9 +156,9 @@ func TestIssueRefused(t *testing.T) {
 	}{
 		{"a wrong password", basic("ann", "two"), auth.ErrCredentials},
 		{"an unknown user", basic("eve", "one"), auth.ErrCredentials},
-		{"a ticket", "Bearer " + mine, auth.ErrForeign},
-		{"a ticket as a password", basic("ann", mine), auth.ErrCredentials},
-		{"an anonymous ticket", "Bearer " + w.issue(""), auth.ErrForeign},
+		{"a pass", "Bearer " + mine, auth.ErrForeign},
+		{"a pass as a password", basic("ann", mine), auth.ErrCredentials},
+		{"an anonymous pass", "Bearer " + w.issue(""), auth.ErrForeign},
 		{"an expired ID token", basic("x", w.idToken(-2*time.Minute)), auth.ErrToken},
 		{"something else", "Digest x", auth.ErrForeign},
 		{"no base64", "Basic !", auth.ErrMalformed},
@@ -169,7 +169,7 @@ func TestIssueRefused(t *testing.T) {
 	}
 }
 
-// TestOthersAuthenticate: what is no ticket is for the next authenticator.
+// TestOthersAuthenticate: what is no pass is for the next authenticator.
 func TestOthersAuthenticate(t *testing.T) {
 	w := newWorld(t)
 	for _, test := range []struct {
@@ -189,8 +189,8 @@ func TestOthersAuthenticate(t *testing.T) {
 	}
 }
 
-// TestHostileTickets: a ticket is taken as it was made, by whom it was made for, or not at all.
-func TestHostileTickets(t *testing.T) {
+// TestHostilePasses: a pass is taken as it was made, by whom it was made for, or not at all.
+func TestHostilePasses(t *testing.T) {
 	w := newWorld(t)
 	text := w.issue(basic("ann", "one"))
 	w.is(w.office(secret, "yard"), "another replica", text, "ann")
@@ -230,12 +230,12 @@ func TestHostileTickets(t *testing.T) {
 	const head, mac = 8 + stampSize, 32
 	w.refuses(w.Office, "another name", forge(b[:head], []byte("bob"), b[len(b)-mac:]))
 	w.refuses(w.Office, "a longer name", forge(b[:len(b)-mac], []byte("a"), b[len(b)-mac:]))
-	w.refuses(w.Office, "a name in an anonymous ticket", forge(anonymous[:head], []byte("ann"), anonymous[len(anonymous)-mac:]))
+	w.refuses(w.Office, "a name in an anonymous pass", forge(anonymous[:head], []byte("ann"), anonymous[len(anonymous)-mac:]))
 	w.refuses(w.Office, "without its name", forge(b[:head], b[len(b)-mac:]))
 	w.refuses(w.Office, "expiring later", forge([]byte{0, 0, 1}, b[3:]))
 }
 
-func TestTicketsExpire(t *testing.T) {
+func TestPassesExpire(t *testing.T) {
 	w := newWorld(t)
 	user, nobody := w.issue(basic("ann", "one")), w.issue("")
 	w.now = w.now.Add(6*time.Minute - time.Second)
@@ -246,8 +246,8 @@ func TestTicketsExpire(t *testing.T) {
 	w.refuses(w.Office, "expired", nobody)
 }
 
-// TestTicketsEndWithThePassword: at the next look at the file, whoever got them.
-func TestTicketsEndWithThePassword(t *testing.T) {
+// TestPassesEndWithThePassword: at the next look at the file, whoever got them.
+func TestPassesEndWithThePassword(t *testing.T) {
 	w := newWorld(t)
 	ann, bob, nobody := w.issue(basic("ann", "one")), w.issue(basic("bob", "two")), w.issue("")
 	w.write("ann", "new")
@@ -265,8 +265,8 @@ func TestNewRefuses(t *testing.T) {
 	}
 }
 
-// FuzzTicket: nothing but what the office made is anybody's, and what it made stays what it is.
-func FuzzTicket(f *testing.F) {
+// FuzzPass: nothing but what the office made is anybody's, and what it made stays what it is.
+func FuzzPass(f *testing.F) {
 	w := newWorld(f)
 	ann := w.issue(basic("ann", "one"))
 	for _, seed := range []string{ann, ann[:40] + "\n" + ann[40:], w.issue(""), prefix, "", "berth1.AAAA", prefix + strings.Repeat("A", 420)} {
@@ -288,7 +288,7 @@ func FuzzTicket(f *testing.F) {
 	})
 }
 
-func BenchmarkTicket(b *testing.B) {
+func BenchmarkPass(b *testing.B) {
 	w := newWorld(b)
 	r := request("Bearer " + w.issue(basic("ann", "one")))
 	b.ReportAllocs()
