@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 )
 
 // A checker is a section with rules that its tags cannot express. It is called once the section was decoded; a key
@@ -59,7 +60,13 @@ func (s Config) check(c checking) {
 	if s.Auth.OIDC != nil && (len(s.Authorization.Bindings) == 0 || slices.ContainsFunc(s.Authorization.Bindings, Binding.ofEverybody)) {
 		s.Auth.OIDC.checkOpen(c)
 	}
+	if secret := s.HTTP.Secret.Reveal(); s.SendsToTokenEndpoint() && secret != "" && len(secret) < minSecret {
+		c.fail("http.secret", "must have %d characters or more, since tokens are made by it (auth.tokenendpoint); without it one is kept in the store", minSecret)
+	}
 }
+
+// minSecret keeps whoever has a token from guessing what it was made by, in bytes: 32 hexadecimal digits have 128 bits.
+const minSecret = 32
 
 // ofEverybody reports whether a binding is of whoever is logged in.
 func (b Binding) ofEverybody() bool { return slices.Contains(b.Subjects, "authenticated") }
@@ -90,6 +97,18 @@ func (o OIDC) checkOpen(c checking) {
 func (a Auth) check(c checking) {
 	if a.None != nil && a.distinguishes() {
 		c.fail("none", "lets everybody do everything, so that nothing may stand beside it; keep one")
+	}
+	if a.TokenEndpoint.Mode == "always" && !a.HasTokenEndpoint() {
+		c.fail("tokenendpoint.mode", "is for users of auth.htpasswd and auth.oidc, and not beside auth.token, where clients are sent to the token server")
+	}
+}
+
+func (e TokenEndpoint) check(c checking) {
+	if e.Lifetime > time.Hour {
+		c.fail("lifetime", "must be at most 1h, not %v", e.Lifetime)
+	}
+	if strings.ContainsFunc(e.Service, func(r rune) bool { return r <= ' ' || r >= 0x7f }) {
+		c.fail("service", "must be a name without blanks, such as registry.example.com")
 	}
 }
 

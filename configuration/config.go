@@ -17,7 +17,10 @@
 // implemented has a row in foreign.go.
 package configuration
 
-import "time"
+import (
+	"slices"
+	"time"
+)
 
 // Config is a whole, valid configuration. It is not changed once it was returned by [Load] or [Parse].
 type Config struct {
@@ -47,6 +50,17 @@ type Config struct {
 	GC GC `yaml:"gc"`
 
 	sources map[string]string // by full key; what is absent has its default
+}
+
+// SendsToTokenEndpoint reports whether clients are sent to the token endpoint, as auth.tokenendpoint.mode has it.
+func (c *Config) SendsToTokenEndpoint() bool {
+	switch {
+	case !c.Auth.HasTokenEndpoint():
+		return false
+	case c.Auth.TokenEndpoint.Mode == "always" || len(c.Auth.Anonymous) > 0:
+		return true
+	}
+	return slices.ContainsFunc(c.Authorization.Bindings, func(b Binding) bool { return slices.Contains(b.Subjects, "anonymous") })
 }
 
 // Log is the section log.
@@ -168,6 +182,8 @@ type Auth struct {
 	Token *Token `yaml:"token"`
 	// ID tokens of identity providers, as the password with any user name, or as Bearer tokens.
 	OIDC *OIDC `yaml:"oidc"`
+	// Where clients that ask for a token log in with a password of `htpasswd` or an ID token of `oidc`.
+	TokenEndpoint TokenEndpoint `yaml:"tokenendpoint"`
 	// What everybody may do on every repository without logging in: pull, push, push-new, delete, list, admin, metrics.
 	// For some repositories only, bind the subject `anonymous` in `authorization.bindings`.
 	Anonymous []string `yaml:"anonymous" example:"[pull, list]"`
@@ -181,6 +197,11 @@ func (a Auth) Configured() bool {
 // distinguishes reports whether there is anybody who can be told from others.
 func (a Auth) distinguishes() bool {
 	return a.HTPasswd != nil || a.Token != nil || a.OIDC != nil || len(a.Anonymous) > 0
+}
+
+// HasTokenEndpoint reports whether clients may ever be sent to the token endpoint.
+func (a Auth) HasTokenEndpoint() bool {
+	return a.TokenEndpoint.Mode != "never" && a.Token == nil && (a.HTPasswd != nil || a.OIDC != nil)
 }
 
 // NoAuth is the section auth.none, which has no keys.
@@ -217,6 +238,17 @@ type Token struct {
 	Refresh time.Duration `yaml:"refresh" default:"5m" min:"10s"`
 	// A PEM file of the authorities to trust, instead of those of the system, when keys are fetched.
 	CA string `yaml:"ca" example:"/etc/berth/ca.pem"`
+}
+
+// TokenEndpoint is the section auth.tokenendpoint. The endpoint is at /v2/_berth/auth/token.
+type TokenEndpoint struct {
+	// When clients are sent there: `auto`, while anything may be done without logging in, since by it alone the docker engine
+	// both pulls without logging in and logs in; `always`; `never`. Beside `auth.token` they are sent to the token server.
+	Mode string `yaml:"mode" default:"auto" enum:"auto|always|never"`
+	// How long a token of the endpoint holds, an hour at most. That of a user of `htpasswd` also ends with the password.
+	Lifetime time.Duration `yaml:"lifetime" default:"5m" min:"1m"`
+	// The name of this registry, for which tokens are. The default is the host in `http.host`, or `registry`.
+	Service string `yaml:"service" example:"registry.example.com"`
 }
 
 // OIDC is the section auth.oidc.

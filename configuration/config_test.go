@@ -231,6 +231,12 @@ func TestRefusals(t *testing.T) {
 			"authorization: {bindings: [{subjects: ['user:x', authenticated], roles: [registry-viewer], repositories: ['**']}]}",
 			"c.yml:3: auth.oidc.issuers[0]: https://gitlab.com has tokens for everybody in the world, and " +
 				"without conditions or bindings of users and groups everybody could use this registry; write conditions, such as {repository_owner: [acme]}"},
+		{minimal + "auth: {htpasswd: {path: p}, anonymous: [pull]}\nhttp: {secret: changeme}",
+			"c.yml:4: http.secret: must have 32 characters or more, since tokens are made by it (auth.tokenendpoint); without it one is kept in the store"},
+		{minimal + "auth:\n  tokenendpoint: {mode: always, lifetime: 2h, service: 'a b'}",
+			"c.yml:4: auth.tokenendpoint.lifetime: must be at most 1h, not 2h0m0s|" +
+				"c.yml:4: auth.tokenendpoint.service: must be a name without blanks, such as registry.example.com|" +
+				"c.yml:4: auth.tokenendpoint.mode: is for users of auth.htpasswd and auth.oidc, and not beside auth.token, where clients are sent to the token server"},
 		{minimal + "http: {tls: {certificate: a.pem}}", "c.yml:3: http.tls.key: must be the path of a file, since there is a certificate"},
 		{minimal + "proxy:\n  username: ''\n  remoteurl: https://x", "c.yml:5: proxy: not implemented in this version: without it the server would be no mirror but an empty registry"},
 		{minimal + "health: {file: [{file: /x}]}", "c.yml:3: health.file: not implemented in this version: the file would not take the server out of service"},
@@ -483,4 +489,26 @@ func reversed(path string) string {
 		parts[i], parts[j] = parts[j], parts[i]
 	}
 	return strings.Join(parts, ".")
+}
+
+// TestSendsToTokenEndpoint: where everybody may do something, or always, or never.
+func TestSendsToTokenEndpoint(t *testing.T) {
+	const bindings = "\nauthorization: {bindings: [{subjects: [SUBJECT], roles: [registry-viewer], repositories: ['**']}]}"
+	for yaml, want := range map[string]bool{
+		"none": false,
+		"{anonymous: [pull], tokenendpoint: {mode: auto}}":                                                                false,
+		"{htpasswd: {path: p}}":                                                                                           false,
+		"{htpasswd: {path: p}, anonymous: [pull]}":                                                                        true,
+		"{htpasswd: {path: p}, anonymous: []}":                                                                            false,
+		"{htpasswd: {path: p}, tokenendpoint: {mode: always}}":                                                            true,
+		"{htpasswd: {path: p}, anonymous: [pull], tokenendpoint: {mode: never}}":                                          false,
+		"{htpasswd: {path: p}}" + strings.ReplaceAll(bindings, "SUBJECT", "anonymous"):                                    true,
+		"{htpasswd: {path: p}}" + strings.ReplaceAll(bindings, "SUBJECT", "authenticated"):                                false,
+		"{oidc: {issuers: [{url: 'https://id', audiences: [r], conditions: {a: [b]}}]}, anonymous: [pull]}":               true,
+		"{htpasswd: {path: p}, anonymous: [pull], token: {realm: 'https://a', service: s, issuer: i, rootcertbundle: b}}": false,
+	} {
+		if c := mustParse(t, minimal+"auth: "+yaml); c.SendsToTokenEndpoint() != want {
+			t.Errorf("%s: got %t", yaml, !want)
+		}
+	}
 }

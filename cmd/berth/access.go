@@ -11,6 +11,7 @@ import (
 	"berth/auth"
 	"berth/auth/htpasswd"
 	"berth/auth/oidc"
+	"berth/auth/pass"
 	"berth/auth/policy"
 	"berth/auth/reload"
 	"berth/auth/token"
@@ -27,6 +28,7 @@ type access struct {
 	users   *htpasswd.File       // one of the methods, as the next two; nil: none
 	token   *token.Authenticator // nil: none
 	oidc    *oidc.Authenticator  // nil: none
+	passes  *pass.Office         // before all of them; nil: none
 	realm   string               // for Basic authentication
 	holder  *policy.Holder       // of the policy in rules, with the groups; nil when everybody may do everything
 	rules   atomic.Pointer[rules]
@@ -124,8 +126,11 @@ func (a *access) immutable(n registry.Name, t registry.Tag) bool {
 func (a *access) checkName(repository string) error { return a.rules.Load().naming.Check(repository) }
 
 func (a *access) authenticator() auth.Authenticator {
-	if len(a.methods) == 0 {
+	switch {
+	case len(a.methods) == 0:
 		return auth.Anonymous{}
+	case a.passes != nil:
+		return a.passes
 	}
 	return a.methods
 }
@@ -146,6 +151,7 @@ func (a *access) options(o api.Options) *api.Options {
 	if len(a.methods) > 0 {
 		o.Challenge = a.challenge
 	}
+	o.Passes, o.SendForPasses = a.passes, func() bool { return a.rules.Load().sendForPasses }
 	return &o
 }
 

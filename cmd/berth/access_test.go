@@ -305,7 +305,7 @@ func (g *guarded) stop() {
 		g.Errorf("it exits with %d: %s", code, g.stderr.String())
 	}
 	for name, output := range map[string]string{"the log": g.stderr.String(), "the access log": g.stdout.String()} {
-		for _, secret := range []string{"-secret", "$2", "Basic ", "eyJ", base64.StdEncoding.EncodeToString([]byte("ann:ann-secret"))} {
+		for _, secret := range []string{"-secret", "$2", "Basic ", "eyJ", "berth1.", base64.StdEncoding.EncodeToString([]byte("ann:ann-secret"))} {
 			if strings.Contains(output, secret) {
 				g.Errorf("%s has %q: %s", name, secret, output)
 			}
@@ -379,7 +379,7 @@ func TestAnonymousServer(t *testing.T) {
 	g.configure(strings.Replace(guardedConfig, "auth: {", "auth: {anonymous: [pull], ", 1))
 	g.signal("reloaded the configuration")
 	response, _ := g.do("", "", "GET", "/v2/", "")
-	if response.StatusCode != 200 || response.Header.Get("WWW-Authenticate") == "" {
+	if response.StatusCode != 401 || !strings.HasPrefix(response.Header.Get("WWW-Authenticate"), "Bearer ") {
 		t.Errorf("/v2/ is answered %d with %v", response.StatusCode, response.Header)
 	}
 	g.want(404, "", "GET", "/v2/team/app/manifests/v1", "")

@@ -17,6 +17,8 @@ type rules struct {
 	immutable *policy.ImmutableTags
 	naming    policy.Naming
 	readOnly  bool
+
+	sendForPasses bool // clients get passes at the token endpoint
 }
 
 // newRules compiles the rules of a configuration. The error joins all that is wrong with them, each with its key and line.
@@ -25,7 +27,7 @@ func newRules(c *configuration.Config) (*rules, error) {
 	err := errors.Join(checkActions(c), checkBindings(c))
 	r := &rules{
 		naming:   policy.Naming{MaxDepth: z.Naming.MaxDepth, ProjectName: z.Naming.ProjectName},
-		readOnly: c.Storage.Maintenance.ReadOnly.Enabled,
+		readOnly: c.Storage.Maintenance.ReadOnly.Enabled, sendForPasses: c.SendsToTokenEndpoint(),
 	}
 	var tags []policy.TagRule
 	for i, t := range z.ImmutableTags {

@@ -151,6 +151,9 @@ func (p process) newServer(ctx context.Context, store *open.Store, lines *observ
 	if err != nil {
 		return nil, err
 	}
+	if err := p.access.openPasses(reg, c); err != nil {
+		return nil, err
+	}
 	handler, err := api.New(reg, p.access.authenticator(), p.access.authorizer(), p.access.options(api.Options{
 		Host: c.HTTP.Host, Prefix: c.HTTP.Prefix, RelativeURLs: c.HTTP.RelativeURLs, Headers: c.HTTP.Headers,
 		DeleteEnabled: c.Storage.Delete.Enabled, MaxManifest: int64(c.Validation.Manifests.MaxSize),

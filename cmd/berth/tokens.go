@@ -4,13 +4,16 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"net/url"
 
 	"berth/auth"
 	"berth/auth/jwt"
 	"berth/auth/oidc"
+	"berth/auth/pass"
 	"berth/auth/token"
 	"berth/configuration"
 	"berth/metrics"
+	"berth/registry"
 )
 
 // openToken returns nil when no token server is configured. What is wrong with keys is put down to the key they are of: the
@@ -75,6 +78,32 @@ func (a *access) openOIDC(c *configuration.Config) (*oidc.Authenticator, error) 
 	return opened, nil
 }
 
+// openPasses makes what gives out our own tokens, if that may ever be asked for.
+func (a *access) openPasses(reg *registry.Registry, c *configuration.Config) error {
+	if !c.Auth.HasTokenEndpoint() {
+		return nil
+	}
+	e := c.Auth.TokenEndpoint
+	o := pass.Options{Service: e.Service, Lifetime: e.Lifetime}
+	if u, err := url.Parse(c.HTTP.Host); o.Service == "" && err == nil {
+		o.Service = u.Host
+	}
+	if o.Service == "" {
+		o.Service = "registry"
+	}
+	if a.users != nil {
+		o.Users = a.users
+	}
+	if a.oidc != nil {
+		o.IDTokens = a.oidc
+	}
+	secret, err := reg.DeriveKey("passes")
+	if err == nil {
+		a.passes, err = pass.New(secret, a.methods, o)
+	}
+	return err
+}
+
 // warm asks identity providers for their keys, so that one that does not answer is in the log before somebody logs in.
 func (a *access) warm(ctx context.Context) {
 	if a.oidc != nil {
@@ -82,8 +111,8 @@ func (a *access) warm(ctx context.Context) {
 	}
 }
 
-// challenge asks for a token where there is a token server, and for a password otherwise, never for both: given both, the
-// docker engine sends a password in place of the token that it has just fetched, and nothing at all when it has no password.
+// challenge asks for a token where there is a token server, and for a password otherwise, where the API does not send clients
+// for a pass; never for both: given both, the docker engine sends a password in place of the token that it has just fetched, and nothing at all when it has no password.
 func (a *access) challenge(r *http.Request, want []auth.Access, refused error) string {
 	if a.token != nil {
 		return a.token.Challenge(r, refused, want...)
