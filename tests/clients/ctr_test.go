@@ -27,7 +27,7 @@ disabled_plugins = ["io.containerd.grpc.v1.cri", "io.containerd.internal.v1.opt"
 `, filepath.Join(dir, "root"), filepath.Join(dir, "state"), socket), 0o600))
 	client.flags = []string{"--address", socket}
 	client.env = []string{"CONTAINERD_SNAPSHOTTER=native"}
-	daemon(t, dir, exec.Command(server.path, "--config", config), client)
+	daemon(t, dir, exec.Command(server.path, "--config", config, "--log-level", "warn"), client)
 	return client
 }
 
