@@ -79,6 +79,10 @@ func TestSHA512(t *testing.T) {
 		regctl.run("image", "copy", from, to+"@"+image.Top().Digest)
 		must(t, s.Verify("strong/copy", image))
 	})
+	t.Run("oras", func(t *testing.T) {
+		installed(t, "oras").run("copy", "--from-plain-http", "--to-plain-http", from, s.Addr+"/strong/again")
+		must(t, s.Verify("strong/again", image))
+	})
 }
 
 // TestReferrers attaches artifacts by bare HTTP, as clients without a fallback do, and lists them.

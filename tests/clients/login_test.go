@@ -1,6 +1,8 @@
 package clients
 
 import (
+	"encoding/base64"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -118,6 +120,27 @@ func TestPodmanOpen(t *testing.T) {
 	podman.run("login", "--tls-verify=false", "--username", "bob", "--password", bobPassword, s.Addr)
 	podman.run("pull", "--tls-verify=false", image)
 	fails(t, podman, denied, "push", "--tls-verify=false", image, s.Addr+"/team/bob:1")
+}
+
+// TestColon shows where clients that at a login tell no more than the status do say that a user name has no colon.
+func TestColon(t *testing.T) {
+	s, why := guarded(t), []string{"cannot have a colon"}
+	given(t, s)
+	image := s.Addr + "/team/app:given"
+	t.Run("docker", func(t *testing.T) {
+		docker := docker(t)
+		login := fmt.Sprintf(`{"auths": {%q: {"auth": %q}}}`, s.Addr, base64.StdEncoding.EncodeToString([]byte("sys:ann:secret")))
+		config := t.TempDir()
+		must(t, os.WriteFile(filepath.Join(config, "config.json"), []byte(login), 0o600))
+		docker.env = append(docker.env, "DOCKER_CONFIG="+config)
+		fails(t, docker, why, "pull", image)
+	})
+	t.Run("podman", func(t *testing.T) {
+		fails(t, contained(t, "podman"), why, "pull", "--tls-verify=false", "--creds", "sys:ann:secret", image)
+	})
+	t.Run("skopeo", func(t *testing.T) {
+		fails(t, find(t, "skopeo"), why, "inspect", "--tls-verify=false", "--creds", "sys:ann:secret", "docker://"+image)
+	})
 }
 
 // TestLoginSkopeo logs in with skopeo, copies, lists and mounts.
