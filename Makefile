@@ -44,7 +44,7 @@ no-race:
 	$(if $(COMPILER),,@echo "WITHOUT THE RACE DETECTOR: there is no gcc here")
 
 e2e: ## Try the real clients, the specification, kills and faults (REQUIRE=1: a missing tool fails)
-	cd tests && REQUIRE=$(REQUIRE) $(GO) test -count=1 -p 1 -v -timeout 25m ./...
+	cd tests && REQUIRE=$(REQUIRE) $(GO) test -count=1 -p 1 -v -timeout 40m ./...
 
 bench: build ## Compare with a least possible server and with docker-registry (BENCH="-quick -run push")
 	cd tests && $(GO) run ./bench $(BENCH)
