@@ -81,3 +81,11 @@ func authorization(r *http.Request, scheme string) (string, bool, error) {
 }
 
 func isControl(c rune) bool { return c < ' ' || c == 0x7f }
+
+// Printable reports whether a name that comes from outside can stand in logs and in rules: not empty, not long, without
+// characters that control something.
+func Printable(name string) bool {
+	return name != "" && len(name) <= 512 && !strings.ContainsFunc(name, func(r rune) bool {
+		return r < ' ' || r >= 0x7f && r < 0xa0 || r == '\u2028' || r == '\u2029' || r == '\ufffd'
+	})
+}

@@ -54,6 +54,7 @@ func (s Config) check(c checking) {
 	if !c.given("version") {
 		c.fail("version", "must be given: version: 0.1")
 	}
+	s.checkClientCertificate(c)
 	if len(s.Authorization.Bindings) > 0 && !s.Auth.distinguishes() {
 		c.fail("authorization.bindings", "would bind nobody: without another key of auth than none everybody may do everything")
 	}

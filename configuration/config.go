@@ -184,6 +184,9 @@ type Auth struct {
 	OIDC *OIDC `yaml:"oidc"`
 	// Where clients that ask for a token log in with a password of `htpasswd` or an ID token of `oidc`.
 	TokenEndpoint TokenEndpoint `yaml:"tokenendpoint"`
+	// Certificates that clients show when they connect, of the authorities in `http.tls.clientcas`, for requests without
+	// other credentials.
+	ClientCertificate *ClientCertificate `yaml:"clientcertificate"`
 	// What everybody may do on every repository without logging in: pull, push, push-new, delete, list, admin, metrics.
 	// For some repositories only, bind the subject `anonymous` in `authorization.bindings`.
 	Anonymous []string `yaml:"anonymous" example:"[pull, list]"`
@@ -196,7 +199,7 @@ func (a Auth) Configured() bool {
 
 // distinguishes reports whether there is anybody who can be told from others.
 func (a Auth) distinguishes() bool {
-	return a.HTPasswd != nil || a.Token != nil || a.OIDC != nil || len(a.Anonymous) > 0
+	return a.HTPasswd != nil || a.Token != nil || a.OIDC != nil || a.ClientCertificate != nil || len(a.Anonymous) > 0
 }
 
 // HasTokenEndpoint reports whether clients may ever be sent to the token endpoint.

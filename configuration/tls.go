@@ -22,7 +22,8 @@ type TLS struct {
 	// The cipher suites of TLS 1.2 by their names in Go, none of which may be insecure. Without any, Go chooses. Those of
 	// TLS 1.3 cannot be chosen.
 	CipherSuites []string `yaml:"ciphersuites" example:"[TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256]"`
-	// The files of the authorities whose certificates clients must show. They are read at the start only.
+	// The files of the authorities whose certificates clients must show. A change of a file takes effect by itself, for new
+	// connections. See `auth.clientcertificate` for who they are then.
 	ClientCAs []string `yaml:"clientcas" example:"[/etc/berth/clients.crt]"`
 	// What is asked of clients: request-client-cert, require-any-client-cert, verify-client-cert-if-given or
 	// require-and-verify-client-cert. Without it the last when there are `clientcas`, and otherwise nothing.
@@ -37,6 +38,31 @@ type TLSCertificate struct {
 	Certificate string `yaml:"certificate"`
 	// The file of its private key.
 	Key string `yaml:"key"`
+}
+
+// ClientCertificate is the section auth.clientcertificate.
+type ClientCertificate struct {
+	// What the name of the user is: the common name, or the alternative name that is an email address or a URI. A
+	// certificate with none or several of these names nobody.
+	User string `yaml:"user" default:"cn" enum:"cn|email|uri"`
+	// What is put before that name. Without it, an authority can name users of `htpasswd` and of issuers.
+	UserPrefix string `yaml:"userprefix" example:"'cert:'"`
+	// What the names of groups are: the organisations, or the organisational units.
+	Groups string `yaml:"groups" default:"o" enum:"o|ou|none"`
+	// What is put before each.
+	GroupPrefix string `yaml:"groupprefix" example:"'cert:'"`
+}
+
+// checkClientCertificate asks that a certificate prove who has it.
+func (s Config) checkClientCertificate(c checking) {
+	rule := s.HTTP.TLS.ClientAuth
+	switch {
+	case s.Auth.ClientCertificate == nil:
+	case len(s.HTTP.TLS.ClientCAs) == 0:
+		c.fail("auth.clientcertificate", "needs http.tls.clientcas, the authorities that say who clients are")
+	case rule != "" && !strings.Contains(rule, "verify"):
+		c.fail("auth.clientcertificate", "needs certificates that are verified, which http.tls.clientauth: %s does not do", rule)
+	}
 }
 
 // HTTP2 is the section http.http2.

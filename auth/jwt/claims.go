@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"math"
 	"slices"
-	"strings"
 	"time"
 )
 
@@ -108,12 +107,4 @@ func (c Claims) Check(issuer string, audiences []string, now time.Time) (expires
 	}
 	const far = 1 << 40 // seconds: beyond it, conversions are not defined
 	return time.Unix(int64(math.Min(exp, far)), 0).Add(leeway), nil
-}
-
-// Printable reports whether a name of a token can stand in logs and in rules: not empty, not long, without characters
-// that control something.
-func Printable(name string) bool {
-	return name != "" && len(name) <= 512 && !strings.ContainsFunc(name, func(r rune) bool {
-		return r < ' ' || r >= 0x7f && r < 0xa0 || r == '\u2028' || r == '\u2029' || r == '\ufffd'
-	})
 }

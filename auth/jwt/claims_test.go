@@ -87,7 +87,7 @@ func TestPrintable(t *testing.T) {
 		"": false, "a\nb": false, "a\x00": false, "a\x7f": false, "a\u0085": false, "a\u2028": false, "\xff": false,
 		strings.Repeat("x", 513): false,
 	} {
-		if got := jwt.Printable(name); got != want {
+		if got := auth.Printable(name); got != want {
 			t.Errorf("%q: got %t", name, got)
 		}
 	}

@@ -8,6 +8,7 @@ import (
 	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/rsa"
+	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/base64"
@@ -112,14 +113,18 @@ type Certificate struct {
 	issuer *Certificate
 }
 
-// Certify makes a certificate for a new key, signed by an issuer, by itself if that is nil, valid until a time.
-func Certify(t testing.TB, issuer *Certificate, until time.Time) *Certificate {
+// Certify makes a certificate for a new key, signed by an issuer, by itself if that is nil, valid until a time. What it says
+// otherwise can be changed.
+func Certify(t testing.TB, issuer *Certificate, until time.Time, changes ...func(*x509.Certificate)) *Certificate {
 	t.Helper()
 	c := &Certificate{Key: NewKey(t, "", jose.ES256), issuer: issuer}
 	template := &x509.Certificate{
 		SerialNumber: big.NewInt(time.Now().UnixNano()), Subject: pkix.Name{CommonName: fmt.Sprint("test ", time.Now().UnixNano())},
 		NotBefore: until.Add(-48 * time.Hour), NotAfter: until, IsCA: issuer == nil, BasicConstraintsValid: true,
 		KeyUsage: x509.KeyUsageDigitalSignature | x509.KeyUsageCertSign, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageCodeSigning},
+	}
+	for _, change := range changes {
+		change(template)
 	}
 	parent, signer := template, c.Private
 	if issuer != nil {
@@ -135,6 +140,11 @@ func Certify(t testing.TB, issuer *Certificate, until time.Time) *Certificate {
 // PEM returns the certificate in PEM.
 func (c *Certificate) PEM() []byte {
 	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: c.X509.Raw})
+}
+
+// TLS returns the certificate for a connection.
+func (c *Certificate) TLS() tls.Certificate {
+	return tls.Certificate{Certificate: [][]byte{c.X509.Raw}, PrivateKey: c.Private}
 }
 
 // X5C returns the header with the certificate.

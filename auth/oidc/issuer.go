@@ -117,7 +117,7 @@ func (i *issuer) subject(claims jwt.Claims) (auth.Subject, error) {
 		}
 	}
 	name, _ := claims.Find(i.User).Text(i.User)
-	if !jwt.Printable(name) {
+	if !auth.Printable(name) {
 		return auth.Subject{}, fmt.Errorf("%w: its claim %q is not the name of a user", auth.ErrToken, i.User)
 	}
 	if verified, ok := claims["email_verified"]; i.User == "email" && ok && string(verified) != "true" {
@@ -130,7 +130,7 @@ func (i *issuer) subject(claims jwt.Claims) (auth.Subject, error) {
 			continue
 		}
 		names, ok := found.Texts(g.Claim)
-		if !ok || slices.ContainsFunc(names, func(n string) bool { return !jwt.Printable(n) }) {
+		if !ok || slices.ContainsFunc(names, func(n string) bool { return !auth.Printable(n) }) {
 			return auth.Subject{}, fmt.Errorf("%w: its claim %q is not names of groups", auth.ErrToken, g.Claim)
 		}
 		for _, n := range names {

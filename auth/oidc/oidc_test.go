@@ -353,7 +353,7 @@ func FuzzSubject(f *testing.F) {
 			t.Errorf("%s meets the condition", data)
 		}
 		for _, name := range append(s.Groups, s.Name) {
-			if prefix, rest, _ := strings.Cut(name, ":"); prefix != "u" && prefix != "g" || !jwt.Printable(rest) {
+			if prefix, rest, _ := strings.Cut(name, ":"); prefix != "u" && prefix != "g" || !auth.Printable(rest) {
 				t.Errorf("got %q", name)
 			}
 		}

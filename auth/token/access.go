@@ -16,7 +16,7 @@ const maxGrants = 512
 func subject(claims jwt.Claims) (auth.Subject, error) {
 	s := auth.Subject{Grants: []auth.Access{}}
 	if _, ok := claims["sub"]; ok {
-		if s.Name, ok = claims.Text("sub"); !ok || s.Name != "" && !jwt.Printable(s.Name) {
+		if s.Name, ok = claims.Text("sub"); !ok || s.Name != "" && !auth.Printable(s.Name) {
 			return auth.Subject{}, fmt.Errorf("%w: its subject is not a name", auth.ErrToken)
 		}
 	}

@@ -9,6 +9,7 @@ import (
 	"github.com/sirupsen/logrus"
 
 	"berth/auth"
+	"berth/auth/certificate"
 	"berth/auth/htpasswd"
 	"berth/auth/oidc"
 	"berth/auth/pass"
@@ -35,6 +36,9 @@ type access struct {
 	mode    readOnlyMode
 	log     logrus.FieldLogger
 	metrics *metrics.Metrics // told of reloads; nil: none
+
+	authorities  *certificate.Authorities   // of clients' certificates; nil: none
+	certificates *certificate.Authenticator // nil: certificates do not say who a client is
 }
 
 // newAccess reads the files that a configuration names, and fetches the key set of its token server. Errors name the key, or
@@ -46,6 +50,9 @@ func newAccess(ctx context.Context, c *configuration.Config, log logrus.FieldLog
 	}
 	a := &access{auth: c.Auth, realm: "Registry", log: log}
 	if err := a.openMethods(ctx, c); err != nil {
+		return nil, err
+	}
+	if err := a.openCertificates(c); err != nil {
 		return nil, err
 	}
 	groups, err := a.openGroups(c)
@@ -125,14 +132,22 @@ func (a *access) immutable(n registry.Name, t registry.Tag) bool {
 
 func (a *access) checkName(repository string) error { return a.rules.Load().naming.Check(repository) }
 
+// authenticator returns all ways to be known. A certificate counts where a request has no credentials of its own.
 func (a *access) authenticator() auth.Authenticator {
+	var others auth.Authenticator // nil: nobody can log in
 	switch {
-	case len(a.methods) == 0:
-		return auth.Anonymous{}
 	case a.passes != nil:
-		return a.passes
+		others = a.passes
+	case len(a.methods) > 0:
+		others = a.methods
 	}
-	return a.methods
+	switch {
+	case a.certificates != nil:
+		return a.certificates.Before(others)
+	case others == nil:
+		return auth.Anonymous{}
+	}
+	return others
 }
 
 func (a *access) authorizer() auth.Authorizer {

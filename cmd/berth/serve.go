@@ -244,6 +244,9 @@ func describeAuth(c *configuration.Config) string {
 	if c.Auth.HTPasswd != nil {
 		methods = append(methods, "htpasswd")
 	}
+	if c.Auth.ClientCertificate != nil {
+		methods = append(methods, "client certificates")
+	}
 	if len(methods) == 0 {
 		return "anonymous only"
 	}

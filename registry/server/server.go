@@ -98,7 +98,7 @@ func New(api http.Handler, o Options) *Server {
 	s.http.Protocols.SetHTTP1(true)
 	s.http.Protocols.SetHTTP2(!o.HTTP1Only)
 	if o.TLS != nil {
-		s.http.TLSConfig = o.TLS.config
+		s.http.TLSConfig = o.TLS.speaking(o.HTTP1Only)
 	}
 	return s
 }

@@ -9,10 +9,12 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/sirupsen/logrus"
 
+	"berth/auth/certificate"
 	"berth/auth/reload"
 )
 
@@ -37,8 +39,8 @@ type TLSOptions struct {
 	MinVersion uint16
 	// CipherSuites of TLS 1.2. None: Go's choice.
 	CipherSuites []string
-	// ClientCAs are files of authorities in PEM; clients must show a certificate of one of them.
-	ClientCAs []string
+	// ClientCAs are the authorities of which clients must show a certificate. Nil: they need not.
+	ClientCAs *certificate.Authorities
 	// ClientAuth is another rule, by distribution's name. "": as ClientCAs has it.
 	ClientAuth string
 	// OnReload is told of each attempt to take certificates that changed. Nil: nobody is.
@@ -55,6 +57,9 @@ type TLS struct {
 	all      []*pair
 	files    []CertificateFile // of all
 	log      logrus.FieldLogger
+
+	clientCAs *certificate.Authorities   // nil: none
+	latest    atomic.Pointer[tls.Config] // with the client CAs as of the last connection
 }
 
 // A pair is a certificate with its key, as its files have it now.
@@ -134,18 +139,12 @@ func parsePair(path string, chain []byte, keyFile string) (*tls.Certificate, err
 
 // askClients sets what is asked of clients.
 func (t *TLS) askClients(o TLSOptions) error {
-	if len(o.ClientCAs) > 0 {
-		t.config.ClientCAs = x509.NewCertPool()
+	if o.ClientCAs != nil {
+		t.clientCAs = o.ClientCAs
+		t.config.ClientCAs = o.ClientCAs.Pool()
 		t.config.ClientAuth = tls.RequireAndVerifyClientCert
-	}
-	for _, path := range o.ClientCAs {
-		data, err := os.ReadFile(path)
-		if err != nil {
-			return fmt.Errorf("http.tls.clientcas: %w", err)
-		}
-		if !t.config.ClientCAs.AppendCertsFromPEM(data) {
-			return fmt.Errorf("http.tls.clientcas: %s: there is no certificate in PEM", path)
-		}
+		t.config.GetConfigForClient = t.withClientCAs
+		t.config.SessionTicketsDisabled = true // a session would be taken up after its authority was taken away
 	}
 	switch o.ClientAuth {
 	case "":
@@ -161,6 +160,28 @@ func (t *TLS) askClients(o TLSOptions) error {
 		return fmt.Errorf("http.tls.clientauth: %q is not known", o.ClientAuth)
 	}
 	return nil
+}
+
+// speaking sets the protocols that are offered above TLS, and returns what a server is configured with. It must not be
+// serving yet.
+func (t *TLS) speaking(http1Only bool) *tls.Config {
+	t.config.NextProtos = []string{"h2", "http/1.1"}
+	if http1Only {
+		t.config.NextProtos = t.config.NextProtos[1:]
+	}
+	return t.config
+}
+
+// withClientCAs returns the configuration with the authorities in force now; it is made once for each change of them.
+func (t *TLS) withClientCAs(*tls.ClientHelloInfo) (*tls.Config, error) {
+	pool := t.clientCAs.Pool()
+	if c := t.latest.Load(); c != nil && c.ClientCAs == pool {
+		return c, nil
+	}
+	c := t.config.Clone()
+	c.GetConfigForClient, c.ClientCAs = nil, pool
+	t.latest.Store(c)
+	return c, nil
 }
 
 // choose finds the certificate of the name that a client asks for: its own, that of the names beside it, or the fallback.
@@ -210,6 +231,9 @@ func (t *TLS) Refresh() (err error) {
 		if wrong := p.Refresh(); wrong != nil {
 			err = errors.Join(err, fmt.Errorf("%s: %w", t.files[i].Setting, wrong))
 		}
+	}
+	if t.clientCAs != nil {
+		err = errors.Join(err, t.clientCAs.Refresh())
 	}
 	return err
 }
