@@ -3,61 +3,56 @@
 package crash
 
 import (
+	"context"
 	"flag"
-	"fmt"
 	"math/rand/v2"
-	"sync"
 	"testing"
 	"time"
 
 	"berth/tests/harness"
+	"berth/tests/storm"
 )
 
-var (
-	storm = flag.Duration("storm", 10*time.Second, "how long the storm of kills lasts")
-	seed  = flag.Uint64("seed", 0, "of the storm; 0 takes another one each time")
-)
+var length = flag.Duration("storm", 10*time.Second, "how long the storm of kills lasts")
 
-const workers = 6
-
-// TestKill kills the server with SIGKILL at random moments while clients push, upload in chunks, move tags and delete.
-// After each restart, every acknowledged push must be served and have its digests.
+// TestKill kills the server with SIGKILL at random moments of a storm. After each restart, every acknowledged push must be
+// served and have its digests, and what clients saw of the tags must fit into one order.
 func TestKill(t *testing.T) {
-	if *seed == 0 {
-		*seed = uint64(time.Now().UnixNano())
-	}
-	t.Logf("-seed %d -storm %v", *seed, *storm)
-	random := rand.New(rand.NewPCG(*seed, 0))
+	seed := harness.Seed(t)
+	random := rand.New(rand.NewPCG(seed, 0))
 	s := harness.Start(t, harness.Options{Race: true})
-	crew := make([]*worker, workers)
-	for i := range crew {
-		crew[i] = newWorker(s.Client, fmt.Sprintf("storm/worker-%d", i), rand.New(rand.NewPCG(*seed, uint64(i+1))))
-	}
-	rounds, done := 0, 0
-	for end := time.Now().Add(*storm); time.Now().Before(end) && !t.Failed(); rounds++ {
-		killed := make(chan struct{})
-		var running sync.WaitGroup
-		for _, w := range crew {
-			running.Go(func() { w.work(killed) })
-		}
+	ledger := storm.NewLedger(storm.Options{Seed: seed})
+	rounds := 0
+	for end := time.Now().Add(*length); time.Now().Before(end) && !t.Failed(); rounds++ {
+		stormy := make(chan error, 1)
+		go func() { stormy <- ledger.Run(context.Background(), 6, s.Client) }() // until the server is gone
 		time.Sleep(time.Duration(50+random.IntN(600)) * time.Millisecond)
 		s.Kill()
-		close(killed)
-		running.Wait()
+		if err := <-stormy; err != nil {
+			t.Errorf("round %d: during the storm: %v", rounds, err)
+		}
 		s.Restart()
-		for _, w := range crew {
-			if err := w.verify(rounds%10 == 9); err != nil {
-				t.Errorf("round %d: %s: %v", rounds, w.repo, err)
-			}
+		if err := ledger.Check(s.Client); err != nil {
+			t.Errorf("round %d: after the kill: %v", rounds, err)
 		}
 	}
-	for _, w := range crew {
-		if err := w.verify(true); err != nil {
-			t.Errorf("at the end: %s: %v", w.repo, err)
-		}
-		done += w.acknowledged
-	}
-	if t.Logf("%d kills, %d operations acknowledged", rounds, done); done == 0 || rounds == 0 {
+	if t.Logf("%d kills, %d operations acknowledged", rounds, ledger.Acked()); ledger.Acked() == 0 || rounds == 0 {
 		t.Error("the storm was none")
+	}
+}
+
+// TestStorm lets clients do whatever they like without any fault, until everything that they did must be known for sure.
+func TestStorm(t *testing.T) {
+	s := harness.Start(t, harness.Options{Race: true})
+	ledger := storm.NewLedger(storm.Options{Seed: harness.Seed(t)})
+	for range 3 {
+		ctx, stop := context.WithTimeout(context.Background(), 2*time.Second)
+		defer stop()
+		if err := ledger.Run(ctx, 8, s.Client, harness.NewClient(s.Base)); err != nil {
+			t.Fatal(err)
+		}
+		if err := ledger.Check(s.Client, harness.NewClient(s.Base)); err != nil {
+			t.Fatal(err)
+		}
 	}
 }

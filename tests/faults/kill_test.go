@@ -18,7 +18,7 @@ func TestKilledAtCalls(t *testing.T) {
 		t.Run(call, func(t *testing.T) {
 			kills := 0
 			s := harness.Start(t, harness.Options{})
-			ledger := storm.NewLedger()
+			ledger := storm.NewLedger(storm.Options{})
 			for n := 1; n <= harness.Rounds(t, 3); n++ {
 				if !killAt(t, s, ledger, fmt.Sprintf("%s:signal=KILL:when=%d", call, n)) {
 					break

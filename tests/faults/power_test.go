@@ -28,11 +28,11 @@ func TestPowerCut(t *testing.T) {
 func cutPower(t *testing.T, kind string, rounds int) {
 	disk := newDisk(t, kind, 3<<30, "defaults")
 	s := harness.Start(t, harness.Options{Root: disk.root()})
-	ledger := storm.NewLedger()
+	ledger := storm.NewLedger(storm.Options{Seed: harness.Seed(t)})
 	for round := range rounds {
 		ctx, stop := context.WithCancel(context.Background())
 		done := make(chan error, 1)
-		go func() { done <- ledger.Run(ctx, s.Client, 8) }()
+		go func() { done <- ledger.Run(ctx, 8, s.Client) }()
 		time.Sleep(50*time.Millisecond + rand.N(1500*time.Millisecond))
 		run(t, "xfs_io", "-x", "-c", "shutdown", disk.dir)
 		s.Kill()

@@ -20,7 +20,7 @@ func TestReadOnlyDisk(t *testing.T) {
 	disk := newDisk(t, "ext4", 256<<20, "errors=remount-ro")
 	s := harness.Start(t, harness.Options{Root: disk.root()})
 	base := content.Algorithm(content.Digest).Image("base", content.AMD64(), []int{3000, 400_000}, nil)
-	ledger := storm.NewLedger()
+	ledger := storm.NewLedger(storm.Options{})
 	if err := s.Push("readonly/base", base, "v"); err != nil {
 		t.Fatal(err)
 	}

@@ -24,7 +24,7 @@ func TestRemount(t *testing.T) {
 			disk := newDisk(t, c.kind, 3<<30, "defaults")
 			s := harness.Start(t, harness.Options{Root: disk.root(), Env: []string{"REGISTRY_STORAGE_FILESYSTEM_SHARED=" + c.shared}})
 			base := content.Algorithm(content.Digest).Image("base", content.AMD64(), []int{3000, 400_000}, nil)
-			ledger := storm.NewLedger()
+			ledger := storm.NewLedger(storm.Options{Seed: harness.Seed(t)})
 			if err := s.Push("readonly/base", base, "v"); err != nil {
 				t.Fatal(err)
 			}
@@ -74,7 +74,7 @@ func remountInStorm(t *testing.T, d *disk, s *harness.Server, ledger *storm.Ledg
 	t.Helper()
 	d.writable()
 	stormy := make(chan error, 1)
-	go func() { stormy <- ledger.Run(context.Background(), s.Client, 4) }()
+	go func() { stormy <- ledger.Run(context.Background(), 4, s.Client) }()
 	var err error
 	for deadline := time.Now().Add(time.Minute); time.Now().Before(deadline); time.Sleep(time.Millisecond) {
 		if err = d.remount(syscall.MS_RDONLY); err == nil {

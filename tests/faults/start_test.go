@@ -23,11 +23,11 @@ import (
 // acknowledged. A third that will not wait for long is refused, and says who is in the way.
 func TestTakeover(t *testing.T) {
 	s := harness.Start(t, harness.Options{})
-	ledger := storm.NewLedger()
+	ledger := storm.NewLedger(storm.Options{Seed: harness.Seed(t)})
 	for round := range harness.Rounds(t, 3) {
 		ctx, stop := context.WithCancel(context.Background())
 		stormy := make(chan error, 1)
-		go func() { stormy <- ledger.Run(ctx, s.Client, 4) }()
+		go func() { stormy <- ledger.Run(ctx, 4, s.Client) }()
 		next := launch(t, s, "REGISTRY_STORAGE_FILESYSTEM_LOCKWAIT=1m")
 		refused(t, s)
 		if next.ready(time.Now()) {
@@ -127,7 +127,7 @@ func refused(t *testing.T, s *harness.Server) {
 func TestKilledWhileStarting(t *testing.T) {
 	harness.Need(t, "strace")
 	s := harness.Start(t, harness.Options{})
-	ledger := storm.NewLedger()
+	ledger := storm.NewLedger(storm.Options{Seed: harness.Seed(t)})
 	if _, err := ledger.Script(s.Client); err != nil {
 		t.Fatal(err)
 	}

@@ -1,6 +1,7 @@
 package harness
 
 import (
+	"math/rand/v2"
 	"os"
 	"os/exec"
 	"strconv"
@@ -40,6 +41,20 @@ func Rounds(t testing.TB, short int) int {
 		t.Fatalf("ROUNDS=%q is not a number of rounds", text)
 	}
 	return n
+}
+
+// Seed is of what a test does by chance: what SEED says, else another one each time.
+func Seed(t testing.TB) uint64 {
+	t.Helper()
+	seed := rand.Uint64()
+	if text := os.Getenv("SEED"); text != "" {
+		var err error
+		if seed, err = strconv.ParseUint(text, 10, 64); err != nil {
+			t.Fatalf("SEED=%q is not a number", text)
+		}
+	}
+	t.Logf("SEED=%d", seed)
+	return seed
 }
 
 // PID is the process that serves.

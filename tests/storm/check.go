@@ -17,8 +17,8 @@ import (
 // Check reads all that the ledger knows of and compares: what was acknowledged is there and hashes right, what was not
 // is there whole or not at all, tags are at values that they may have, manifests have their blobs, uploads go on where
 // they were. What it finds is entered, and must be the same the next time.
-func (l *Ledger) Check(c *harness.Client) error {
-	k := &checker{ledger: l, client: c, intact: map[string]bool{}}
+func (l *Ledger) Check(over ...*harness.Client) error {
+	k := &checker{ledger: l, over: &replicas{clients: over}, intact: map[string]bool{}}
 	for u := range l.uploads {
 		k.fail(k.resume(u))
 		delete(l.uploads, u)
@@ -35,7 +35,7 @@ func (l *Ledger) Check(c *harness.Client) error {
 // A checker is one run of [Ledger.Check].
 type checker struct {
 	ledger *Ledger
-	client *harness.Client
+	over   *replicas
 
 	mu     sync.Mutex
 	errs   []error
@@ -69,14 +69,22 @@ func (k *checker) each(things []thing, check func(thing) error) {
 }
 
 func (k *checker) check(t thing) error {
+	begun := k.ledger.tick()
 	value, err := k.read(t)
 	if err != nil {
 		return err
 	}
 	k.ledger.mu.Lock()
-	writes := k.ledger.things[t]
+	may := possible(k.ledger.things[t])
 	k.ledger.mu.Unlock()
-	if may := possible(writes); !slices.Contains(may, value) {
+	if t.kind == tags && t.repo == shared {
+		k.ledger.saw(t, value, begun)
+		if why := Contradiction(k.ledger.history(t)); why != "" {
+			k.fail(fmt.Errorf("the tag %s of %s was not one register: %s", t.name, t.repo, why))
+		}
+	}
+	collected := k.ledger.o.Collected && t.kind == blobs && value == ""
+	if !slices.Contains(may, value) && !collected {
 		return fmt.Errorf("%s %s of %s is %q, and may only be one of %q", t.kind, t.name, t.repo, value, may)
 	}
 	k.ledger.settle(t, value)
@@ -100,7 +108,7 @@ func (k *checker) read(t thing) (string, error) {
 }
 
 func (k *checker) get(at string) (*harness.Reply, error) {
-	r, err := k.client.Get(at)
+	r, err := k.over.Do(harness.Call{Method: "GET", Path: at})
 	if err != nil {
 		return nil, err
 	}
@@ -109,7 +117,7 @@ func (k *checker) get(at string) (*harness.Reply, error) {
 
 // blob asks whether a repository has a blob, and reads each blob once in whole.
 func (k *checker) blob(repo, digest string) (string, error) {
-	r, err := k.client.Do(harness.Call{Method: "HEAD", Path: path(repo, "blobs", digest)})
+	r, err := k.over.Do(harness.Call{Method: "HEAD", Path: path(repo, "blobs", digest)})
 	if err == nil {
 		err = r.Want(200, 404)
 	}
@@ -121,7 +129,7 @@ func (k *checker) blob(repo, digest string) (string, error) {
 	k.intact[digest] = true
 	k.mu.Unlock()
 	if !known {
-		_, err = k.client.PullBlob(repo, digest)
+		_, err = k.over.next().PullBlob(repo, digest)
 	}
 	return digest, err
 }
@@ -147,7 +155,7 @@ func (k *checker) children(repo string, body []byte) error {
 
 // resume takes up an upload where the registry says it stands, and finishes it.
 func (k *checker) resume(u *upload) error {
-	r, err := k.client.Get(u.location)
+	r, err := k.over.Do(harness.Call{Method: "GET", Path: u.location})
 	if err == nil {
 		err = r.Want(204)
 	}
@@ -168,41 +176,41 @@ func (k *checker) resume(u *upload) error {
 	}
 	call := octets(u.blob.Bytes[at:])
 	call.Method, call.Path, call.Query = "PUT", located(r), url.Values{"digest": {u.blob.Digest}}
-	acked := k.ledger.begin(u.blob.Digest, thing{blobs, u.repo, u.blob.Digest})
-	if r, err = k.client.Do(call); err == nil {
+	a := k.ledger.begin(u.blob.Digest, thing{blobs, u.repo, u.blob.Digest})
+	if r, err = k.over.Do(call); err == nil {
 		err = r.Want(201)
 	}
 	if err != nil {
 		return fmt.Errorf("finish an upload that stood at %d of %d bytes: %w", at, len(u.blob.Bytes), err)
 	}
-	acked()
+	a.acked()
 	return nil
 }
 
-// lists checks that what is listed is there, or reads as absent.
+// lists checks that what is there is listed, and that what is listed is there; or, if the registry never came to the end
+// of deleting it, reads as absent.
 func (k *checker) lists() error {
-	var repos []string
+	there := map[string][]string{}
 	for _, t := range k.ledger.order {
-		if t.kind == tags && !slices.Contains(repos, t.repo) {
-			repos = append(repos, t.repo)
+		if t.kind == tags && k.ledger.things[t][0].value != "" {
+			there[t.repo] = append(there[t.repo], t.name)
 		}
 	}
-	for _, repo := range repos {
+	for repo, want := range there {
 		var list struct{ Tags []string }
 		r, err := k.get(path(repo, "tags/list"))
-		if err != nil || r.Status == 404 {
-			k.fail(err)
-			continue
+		if err == nil {
+			err = json.Unmarshal(r.Body, &list)
 		}
-		if err := json.Unmarshal(r.Body, &list); err != nil {
-			return fmt.Errorf("%s: %w", r.Call, err)
+		if err != nil {
+			return fmt.Errorf("list the tags of %s: %w", repo, err)
 		}
-		for _, tag := range list.Tags {
-			_, err := k.read(thing{tags, repo, tag})
-			k.fail(err)
+		got := slices.DeleteFunc(list.Tags, func(tag string) bool { return k.ledger.halfway[thing{tags, repo, tag}] })
+		if slices.Sort(want); !slices.Equal(got, want) {
+			k.fail(fmt.Errorf("%s lists the tags %q, and has %q", repo, got, want))
 		}
 	}
-	r, err := k.client.Get("/v2/_catalog?n=1000")
+	r, err := k.over.Do(harness.Call{Method: "GET", Path: "/v2/_catalog?n=1000"})
 	if err != nil {
 		return err
 	}

@@ -1,5 +1,6 @@
-// Package storm pushes, moves and deletes through several clients at once, remembers what was acknowledged and what was
-// never answered, and holds the registry to it afterwards, whatever happened to its process or its disk meanwhile.
+// Package storm pushes, pulls, moves and deletes through several clients at once, over one or several replicas, remembers
+// what was acknowledged and what was never answered, and holds the registry to it afterwards, whatever happened to its
+// process or its disk meanwhile.
 package storm
 
 import (
@@ -9,21 +10,33 @@ import (
 	"berth/tests/content"
 )
 
+// Options of a [Ledger]. Zero values are an ordinary registry and always the same storm.
+type Options struct {
+	// Seed of what the clients do.
+	Seed uint64
+	// Collected says that blobs which no manifest has may be collected at any time.
+	Collected bool
+}
+
 // A Ledger knows what each thing in a registry may be. Safe for concurrent use, but for [Ledger.Check], during which
 // nothing else may go on.
 type Ledger struct {
+	o Options
+
 	mu      sync.Mutex
 	clock   int64
 	things  map[thing][]*write
-	order   []thing // as they were first written
+	reads   map[thing][]Event // of shared tags
+	order   []thing           // as they were first written
+	halfway map[thing]bool    // tags that are gone by a delete that was never answered: they may still be listed
 	uploads map[*upload]bool
-	rounds  int
+	rounds  uint64
 	acked   int
 }
 
 // NewLedger returns the ledger of an empty registry.
-func NewLedger() *Ledger {
-	return &Ledger{things: map[thing][]*write{}, uploads: map[*upload]bool{}}
+func NewLedger(o Options) *Ledger {
+	return &Ledger{o: o, things: map[thing][]*write{}, reads: map[thing][]Event{}, halfway: map[thing]bool{}, uploads: map[*upload]bool{}}
 }
 
 // Acked is how many writes were acknowledged.
@@ -47,35 +60,76 @@ const (
 type write struct {
 	value string
 	begun int64
-	done  int64 // forever: it was never acknowledged
+	done  int64 // Forever: it was never acknowledged
+	seen  bool  // it changed nothing: the thing was found to be so
 }
 
-const forever = int64(^uint64(0) >> 1)
+// An attempt is what one request writes.
+type attempt struct {
+	ledger *Ledger
+	writes []*write
+}
 
-// begin enters writes of a value to things before they are sent. Calling acked tells that the registry confirmed them.
-func (l *Ledger) begin(value string, things ...thing) (acked func()) {
+func (l *Ledger) tick() int64 {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.clock++
-	var writes []*write
+	return l.clock
+}
+
+// begin enters writes of a value to things before they are sent.
+func (l *Ledger) begin(value string, things ...thing) *attempt {
+	begun := l.tick()
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	a := &attempt{ledger: l}
 	for _, t := range things {
-		w := &write{value, l.clock, forever}
+		w := &write{value: value, begun: begun, done: Forever}
 		if l.things[t] == nil {
 			l.things[t] = []*write{{}} // it was not there
 			l.order = append(l.order, t)
 		}
 		l.things[t] = append(l.things[t], w)
-		writes = append(writes, w)
+		a.writes = append(a.writes, w)
 	}
-	return func() {
-		l.mu.Lock()
-		defer l.mu.Unlock()
-		l.clock++
-		l.acked++
-		for _, w := range writes {
-			w.done = l.clock
+	return a
+}
+
+// acked tells that the registry confirmed the attempt.
+func (a *attempt) acked() { a.end(false) }
+
+// seen tells that the registry said that it is so already.
+func (a *attempt) seen() { a.end(true) }
+
+func (a *attempt) end(seen bool) {
+	done := a.ledger.tick()
+	a.ledger.mu.Lock()
+	defer a.ledger.mu.Unlock()
+	a.ledger.acked++
+	for _, w := range a.writes {
+		w.done, w.seen = done, seen
+	}
+}
+
+// saw enters what a thing was read to be, by a read that was sent at begun.
+func (l *Ledger) saw(t thing, value string, begun int64) {
+	end := l.tick()
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.reads[t] = append(l.reads[t], Event{Value: value, Begun: begun, End: end})
+}
+
+// history returns all that is known of a thing since it was last settled.
+func (l *Ledger) history(t thing) []Event {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	events := slices.Clone(l.reads[t])
+	for _, w := range l.things[t] {
+		if w.done > 0 { // not the one that stands for the beginning
+			events = append(events, Event{!w.seen, w.value, w.begun, w.done})
 		}
 	}
+	return events
 }
 
 // possible returns the values that a thing may have when nothing is under way: those of all writes that no acknowledged
@@ -83,7 +137,7 @@ func (l *Ledger) begin(value string, things ...thing) (acked func()) {
 func possible(writes []*write) []string {
 	latest := int64(0) // when the last of the acknowledged writes began
 	for _, w := range writes {
-		if w.done != forever {
+		if w.done != Forever {
 			latest = max(latest, w.begun)
 		}
 	}
@@ -98,10 +152,13 @@ func possible(writes []*write) []string {
 
 // settle enters what a thing was found to be: it must stay so.
 func (l *Ledger) settle(t thing, value string) {
+	now := l.tick()
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.clock++
-	l.things[t] = []*write{{value, l.clock, l.clock}}
+	cut := slices.ContainsFunc(l.things[t], func(w *write) bool { return w.value == "" && w.done == Forever })
+	l.halfway[t] = value == "" && (l.halfway[t] || cut)
+	l.things[t] = []*write{{value: value, begun: now, done: now}}
+	delete(l.reads, t)
 }
 
 // most is how many things a ledger keeps for the next round; the oldest are forgotten.
@@ -110,10 +167,16 @@ const most = 1500
 func (l *Ledger) forget() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	for _, t := range l.order[:max(0, len(l.order)-most)] {
+	var kept []thing
+	for i, t := range l.order {
+		if t.kind == tags || i >= len(l.order)-most { // tags are few, and written again and again
+			kept = append(kept, t)
+			continue
+		}
 		delete(l.things, t)
+		delete(l.halfway, t)
 	}
-	l.order = l.order[max(0, len(l.order)-most):]
+	l.order = kept
 }
 
 // An upload was begun. It belongs to one client until that stops.
