@@ -87,8 +87,18 @@ func ownerOf(info fs.FileInfo) int {
 	return -1
 }
 
+// takeLock opens the lock for reading, since a file that is open for writing keeps a file system from being remounted
+// read-only; NFS alone asks for more (flock(2)).
 func takeLock(path string) (*os.File, error) {
-	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|unix.O_NOFOLLOW, 0o600)
+	f, err := lockAs(os.O_RDONLY, path)
+	if errors.Is(err, unix.EBADF) {
+		f, err = lockAs(os.O_RDWR, path)
+	}
+	return f, err
+}
+
+func lockAs(access int, path string) (*os.File, error) {
+	f, err := os.OpenFile(path, access|os.O_CREATE|unix.O_NOFOLLOW, 0o600)
 	if err != nil {
 		return nil, err
 	}
@@ -152,11 +162,14 @@ func checkStale(path string) error {
 // Path returns where the socket is.
 func (s *Socket) Path() string { return s.path }
 
-// Close stops listening and removes the socket, unless another process has put its own there.
+// Close stops listening and removes the socket, unless another process has put its own there, or the disk has become
+// read-only: the next server replaces what a dead one left.
 func (s *Socket) Close() error {
 	var err error
 	if now, statErr := os.Lstat(s.path); statErr == nil && os.SameFile(now, s.made) {
-		err = os.Remove(s.path)
+		if err = os.Remove(s.path); errors.Is(err, unix.EROFS) {
+			err = nil
+		}
 	}
 	if closeErr := s.listener.Close(); !errors.Is(closeErr, net.ErrClosed) { // Serve closes it, too
 		err = errors.Join(err, closeErr)
