@@ -2,6 +2,7 @@ package clients
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"path"
 	"path/filepath"
@@ -114,19 +115,13 @@ func skopeoAccount(t *testing.T, w way) account {
 // ctrAccount is containerd, whose client is told user and password at every command.
 func ctrAccount(t *testing.T, w way) account {
 	ctr := ctr(t)
-	flags := w.either([]string{"--plain-http"}, []string{"--tlscacert", w.ca()})
-	host := w.Addr
-	if w.authority != "" {
-		var variable string
-		variable, host = far(t, w.Addr)
-		ctr.env = append(ctr.env, variable)
-	}
+	flags := w.either([]string{"--plain-http"}, []string{"--hosts-dir", hostsDir(t, w)})
 	ctr.run("images", "import", "--base-name", "local", archive(t))
 	var user []string
 	do := func(command string, args ...string) error {
 		return ctr.ask(slices.Concat([]string{"images", command}, flags, user, args)...)
 	}
-	pull := func(repo, tag string) error { return do("pull", host+"/"+repo+":"+tag) }
+	pull := func(repo, tag string) error { return do("pull", w.Addr+"/"+repo+":"+tag) }
 	return account{
 		terse: true,
 		login: func(name, password string) error {
@@ -134,9 +129,20 @@ func ctrAccount(t *testing.T, w way) account {
 			return pull("team/given", "given")
 		},
 		logout: func() error { user = nil; return nil },
-		push:   func(repo string) error { return do("push", host+"/"+repo+":pushed", "local:x") },
+		push:   func(repo string) error { return do("push", w.Addr+"/"+repo+":pushed", "local:x") },
 		pull:   func(repo string) error { return pull(repo, "pushed") },
 	}
+}
+
+// hostsDir makes the folder by which containerd is told of an authority. Without it containerd takes an address of loopback to
+// speak no TLS.
+func hostsDir(t *testing.T, w way) string {
+	t.Helper()
+	dir, server := t.TempDir(), "https://"+w.Addr
+	must(t, os.Mkdir(filepath.Join(dir, w.Addr), 0o755))
+	text := fmt.Sprintf("server = %[1]q\n[host.%[1]q]\nca = %[2]q\n", server, w.ca())
+	must(t, os.WriteFile(filepath.Join(dir, w.Addr, "hosts.toml"), []byte(text), 0o644))
+	return dir
 }
 
 // archive writes the given image as containerd imports it.

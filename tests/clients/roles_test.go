@@ -15,7 +15,7 @@ import (
 )
 
 // farHost is an address that is nobody's (RFC 5737). It is in the certificates of these tests, and a proxy gets there: of
-// loopback addresses the docker engine verifies no certificate, and containerd thinks that they speak no TLS.
+// loopback addresses the docker engine verifies no certificate.
 const farHost = "192.0.2.1"
 
 // A way is how a client gets to a registry: in plain HTTP, or over TLS by an authority of its own.
