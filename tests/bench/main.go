@@ -130,6 +130,7 @@ func operations() []operation {
 
 func measurements() []measurement {
 	return []measurement{
+		{name: "observation", targets: []string{berth}, measure: observationCosts},
 		{name: "growth", targets: []string{berth, peer}, measure: onFresh(tagCosts)},
 		{name: "memory", targets: []string{berth, floor, peer}, measure: onFresh(memoryUse)},
 		{name: "start", targets: []string{berth}, slow: true, measure: startTimes},
