@@ -28,7 +28,6 @@ type Metrics struct {
 	registry *prometheus.Registry
 	requests
 	store
-	auth    [outcomes]prometheus.Counter
 	reloads reloads
 }
 
@@ -41,12 +40,8 @@ func New(o Options) *Metrics {
 	m.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	m.buildInfo(o)
 	m.requests.register(m.registry, o.Now)
-	m.store = newStore(m.registry, o.Now)
+	m.store.register(m.registry, o.Now)
 	m.reloads = newReloads(m.registry, o.Now)
-	auth := counters(m.registry, "berth_auth_requests_total", "Requests by what authentication and authorization made of them.", "outcome")
-	for i := range m.auth {
-		m.auth[i] = auth.WithLabelValues(outcomeNames[i])
-	}
 	return m
 }
 

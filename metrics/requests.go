@@ -1,7 +1,7 @@
 package metrics
 
 import (
-	"strconv"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -21,65 +21,60 @@ type Request struct {
 	Entered  bool // [Metrics.Enter] was told of it
 }
 
-// requests are the figures of HTTP.
+// requests are the figures of HTTP. A request is counted in one cell, and most families are worked out from the cells when
+// they are asked for.
 type requests struct {
 	inFlight [routes]atomic.Int64
-
-	// Of the OpenShift registry.
-	totals      totals
-	durations   *summaries // by method
-	received    *summaries
-	sent        *summaries
-	operations  *summaries
-	byOperation [routes][2][]int // indices in operations, for what is named by digest and by tag
-
-	// Of our own.
-	routes [routes]routeFigures
+	cells    [routes][len(methods)][2]atomic.Pointer[cell] // by digest, by tag
+	took     [routes]prometheus.Observer
+	outcomes [outcomes]atomic.Uint64
+	now      func() time.Time
+	reading  sync.Mutex
+	families families
 }
 
-type routeFigures struct {
-	byStatus       [len(classes)]prometheus.Counter
-	took           prometheus.Observer
-	received, sent prometheus.Counter
+// A cell is all requests of one kind.
+type cell struct {
+	byStatus             [500]atomic.Uint64 // from 100 on
+	took, received, sent summary            // of received, only what is not zero
 }
 
-// register makes and registers all figures of q.
+// families describes what is worked out from the cells.
+type families struct {
+	totals, durations, received, sent, operations *prometheus.Desc // of the OpenShift registry
+	byRoute, receivedByRoute, sentByRoute, auth   *prometheus.Desc
+}
+
+// register registers all figures of q.
 func (q *requests) register(r *prometheus.Registry, now func() time.Time) {
-	const second = float64(time.Second)
-	q.totals.vec = counters(r, "imageregistry_http_requests_total", "Total number of requests by their HTTP code and method.", "code", "method")
-	q.durations = register(r, newSummaries("imageregistry_http_request_duration_seconds",
-		"A histogram of latencies for requests.", second, now, "method", methods[:]...))
-	q.received = register(r, newSummaries("imageregistry_http_request_size_bytes",
-		"A histogram of sizes of requests: the bytes of their bodies that were read.", 1, now, ""))
-	q.sent = register(r, newSummaries("imageregistry_http_response_size_bytes",
-		"A histogram of sizes of responses: the bytes of their bodies.", 1, now, ""))
-	q.nameOperations(r, now)
-	q.nameRoutes(r)
-	q.watchFlights(r)
-}
-
-// nameOperations gives each route its operations of the OpenShift registry.
-func (q *requests) nameOperations(r *prometheus.Registry, now func() time.Time) {
-	index := map[string]int{}
-	var names []string
-	at := func(operations ...string) (list []int) {
-		for _, name := range operations {
-			if _, ok := index[name]; !ok && name != "" {
-				index[name] = len(names)
-				names = append(names, name)
-			}
-			if name != "" {
-				list = append(list, index[name])
-			}
-		}
-		return list
+	q.now = now
+	q.families = families{
+		totals: prometheus.NewDesc("imageregistry_http_requests_total",
+			"Total number of requests by their HTTP code and method.", []string{"code", "method"}, nil),
+		durations: prometheus.NewDesc("imageregistry_http_request_duration_seconds",
+			"A histogram of latencies for requests.", []string{"method"}, nil),
+		received: prometheus.NewDesc("imageregistry_http_request_size_bytes",
+			"A histogram of sizes of requests: the bytes of their bodies that were read.", nil, nil),
+		sent: prometheus.NewDesc("imageregistry_http_response_size_bytes",
+			"A histogram of sizes of responses: the bytes of their bodies.", nil, nil),
+		operations: prometheus.NewDesc("imageregistry_request_duration_seconds",
+			"A histogram of latencies of operations, each with the transfer of its body.", []string{"operation"}, nil),
+		byRoute: prometheus.NewDesc("berth_http_requests_total",
+			"Requests by route and class of status.", []string{"route", "status"}, nil),
+		receivedByRoute: prometheus.NewDesc("berth_http_received_bytes_total",
+			"Bytes of bodies of requests that were read, by route.", []string{"route"}, nil),
+		sentByRoute: prometheus.NewDesc("berth_http_sent_bytes_total",
+			"Bytes of bodies that were sent, by route.", []string{"route"}, nil),
+		auth: prometheus.NewDesc("berth_auth_requests_total",
+			"Requests by what authentication and authorization made of them.", []string{"outcome"}, nil),
 	}
+	took := register(r, prometheus.NewHistogramVec(durationHistogram("berth_http_request_duration_seconds",
+		"How long requests took, by route, from their header to the last byte of the answer."), []string{"route"}))
 	for route := range routes {
-		info := infoOf(route)
-		q.byOperation[route] = [2][]int{at(info.byDigest), at(info.byTag[:]...)}
+		q.took[route] = took.WithLabelValues(route.String())
 	}
-	q.operations = register(r, newSummaries("imageregistry_request_duration_seconds",
-		"A histogram of latencies of operations, each with the transfer of its body.", float64(time.Second), now, "operation", names...))
+	r.MustRegister(q)
+	q.watchFlights(r)
 }
 
 // durationBuckets are the classic ones of durations, in seconds: from a manifest in memory to a blob of many gigabytes.
@@ -93,45 +88,26 @@ func durationHistogram(name, help string) prometheus.HistogramOpts {
 	}
 }
 
-func (q *requests) nameRoutes(r *prometheus.Registry) {
-	total := counters(r, "berth_http_requests_total", "Requests by route and class of status.", "route", "status")
-	received := counters(r, "berth_http_received_bytes_total", "Bytes of bodies of requests that were read, by route.", "route")
-	sent := counters(r, "berth_http_sent_bytes_total", "Bytes of bodies that were sent, by route.", "route")
-	took := register(r, prometheus.NewHistogramVec(durationHistogram("berth_http_request_duration_seconds",
-		"How long requests took, by route, from their header to the last byte of the answer."), []string{"route"}))
-	for route := range routes {
-		name := infoOf(route).name
-		f := &q.routes[route]
-		f.took, f.received, f.sent = took.WithLabelValues(name), received.WithLabelValues(name), sent.WithLabelValues(name)
-		for i, class := range classes {
-			f.byStatus[i] = total.WithLabelValues(name, class)
-		}
-	}
-}
-
 // watchFlights shows how many requests are being served.
 func (q *requests) watchFlights(r *prometheus.Registry) {
-	gauge := func(name, help string, labels prometheus.Labels, f func() int64) {
-		r.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: name, Help: help, ConstLabels: labels},
-			func() float64 { return float64(f()) }))
-	}
-	sum := func(counts func(Route) bool) func() int64 {
-		return func() (n int64) {
+	gauge := func(name, help string, labels prometheus.Labels, counts func(Route) bool) {
+		r.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: name, Help: help, ConstLabels: labels}, func() float64 {
+			n := int64(0)
 			for route := range routes {
 				if counts(route) {
 					n += q.inFlight[route].Load()
 				}
 			}
-			return n
-		}
+			return float64(n)
+		}))
 	}
 	gauge("imageregistry_http_in_flight_requests", "A gauge of requests currently being served by the registry.", nil,
-		sum(func(Route) bool { return true }))
+		func(Route) bool { return true })
 	gauge("berth_uploads_in_progress", "Requests that are receiving bytes of a blob now.", nil,
-		sum(func(route Route) bool { return infoOf(route).uploads }))
+		func(route Route) bool { return infoOf(route).uploads })
 	for route := range routes {
-		gauge("berth_http_in_flight_requests", "Requests being served now, by route.", prometheus.Labels{"route": infoOf(route).name},
-			q.inFlight[route].Load)
+		gauge("berth_http_in_flight_requests", "Requests being served now, by route.", prometheus.Labels{"route": route.String()},
+			func(r Route) bool { return r == route })
 	}
 }
 
@@ -140,45 +116,30 @@ func (m *Metrics) Enter(route Route) { m.inFlight[route].Add(1) }
 
 // Served counts a request that was answered.
 func (m *Metrics) Served(r Request) {
-	method := methodIndex(r.Method)
-	m.totals.count(r.Status, method)
-	m.durations.observe(method, int64(r.Took))
-	m.received.observe(0, r.Received)
-	m.sent.observe(0, r.Sent)
-	which := 0
-	if r.ByTag {
-		which = 1
+	c := m.cell(r)
+	c.byStatus[min(max(r.Status, 100), 599)-100].Add(1)
+	c.took.observe(int64(r.Took))
+	c.sent.observe(r.Sent)
+	if r.Received > 0 {
+		c.received.observe(r.Received)
 	}
-	for _, operation := range m.byOperation[r.Route][which] {
-		m.operations.observe(operation, int64(r.Took))
-	}
-	f := &m.routes[r.Route]
-	f.byStatus[classIndex(r.Status)].Inc()
-	f.took.Observe(r.Took.Seconds())
-	f.received.Add(float64(r.Received))
-	f.sent.Add(float64(r.Sent))
-	m.auth[r.Outcome].Inc()
+	m.requests.took[r.Route].Observe(r.Took.Seconds())
+	m.outcomes[r.Outcome].Add(1)
 	if r.Entered {
 		m.inFlight[r.Route].Add(-1)
 	}
 }
 
-// totals count requests by code and method. Most pairs never occur; what does is looked up once.
-type totals struct {
-	vec      *prometheus.CounterVec
-	children [500][len(methods)]atomic.Pointer[prometheus.Counter] // the statuses from 100 on
-}
-
-func (t *totals) count(status, method int) {
-	if status < 100 || status > 599 {
-		status = 599
+// cell finds the cell of a request. Most kinds of requests never occur; what does gets its cell with the first.
+func (q *requests) cell(r Request) *cell {
+	named := 0
+	if r.ByTag {
+		named = 1
 	}
-	child := &t.children[status-100][method]
-	c := child.Load()
-	if c == nil {
-		made := t.vec.WithLabelValues(strconv.Itoa(status), methods[method])
-		child.Store(&made)
-		c = &made
+	at := &q.cells[r.Route][methodIndex(r.Method)][named]
+	if at.Load() == nil {
+		now := q.now()
+		at.CompareAndSwap(nil, &cell{took: summary{turned: now}, received: summary{turned: now}, sent: summary{turned: now}})
 	}
-	(*c).Inc()
+	return at.Load()
 }

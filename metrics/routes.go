@@ -38,6 +38,19 @@ type routeInfo struct {
 	uploads  bool // receives bytes of a blob
 }
 
+// operations returns those of the OpenShift registry.
+func (i routeInfo) operations(byTag bool) []string {
+	switch {
+	case byTag && i.byTag[1] != "":
+		return i.byTag[:]
+	case byTag && i.byTag[0] != "":
+		return i.byTag[:1]
+	case i.byDigest != "":
+		return []string{i.byDigest}
+	}
+	return nil
+}
+
 func infoOf(r Route) routeInfo {
 	return [routes]routeInfo{
 		Other:          {name: "other"},
@@ -95,14 +108,10 @@ func methodIndex(method string) int {
 }
 
 // classes are the values of the label status.
-var classes = [...]string{"other", "1xx", "2xx", "3xx", "4xx", "5xx"}
+var classes = [...]string{"1xx", "2xx", "3xx", "4xx", "5xx"}
 
-func classIndex(status int) int {
-	if status < 100 || status > 599 {
-		return 0
-	}
-	return status / 100
-}
+// classIndex is for a status from 100 to 599.
+func classIndex(status int) int { return status/100 - 1 }
 
 // An Outcome is how it went when a request said who sent it and what it wants.
 type Outcome uint8

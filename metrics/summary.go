@@ -3,17 +3,16 @@ package metrics
 import (
 	"math"
 	"math/bits"
-	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 )
 
-// The buckets of a summary: the numbers below 32 have one each, and from there every power of two has 32, so that a
-// quantile is off by 1/64 of its value at most. What is larger than maxValue (4.8 hours in nanoseconds, 17 TB) counts as that.
+// The buckets of a summary: the numbers below 16 have one each, and from there every power of two has 16, so that a
+// quantile is off by 1/32 of its value at most. What is larger than maxValue (4.8 hours in nanoseconds, 17 TB) counts as that.
 const (
-	subBits  = 5
+	subBits  = 4
 	sub      = 1 << subBits
 	maxValue = 1<<44 - 1
 	buckets  = (44 - subBits + 1) * sub
@@ -22,16 +21,14 @@ const (
 // turn is for how long a window of quantiles is filled before the other one is.
 const turn = 5 * time.Minute
 
-// A summary is what a Prometheus summary is, for a fraction of what the one of client_golang costs to observe: four atomic
-// additions without a lock. Its quantiles are of the last 5 to 10 minutes, or of the time between scrapes where that is
-// longer. Safe for concurrent use.
+// A summary is what a Prometheus summary is made of, for a fraction of what the one of client_golang costs to observe: two
+// atomic additions without a lock. Its quantiles are of the last 5 to 10 minutes, or of the time between scrapes where that
+// is longer. Safe for concurrent use, but for addTo.
 type summary struct {
-	count, sum atomic.Uint64
-	current    atomic.Uint32
-	windows    [2][buckets]atomic.Uint32
-
-	mu     sync.Mutex // held by readers
-	turned time.Time
+	sum     atomic.Uint64
+	current atomic.Uint32
+	windows [2][buckets]atomic.Uint32
+	turned  time.Time
 }
 
 func bucketOf(v uint64) int {
@@ -52,101 +49,64 @@ func middle(bucket int) float64 {
 	return float64(low) + float64(uint64(1)<<shift-1)/2
 }
 
-// observe counts a value that is not negative.
+// observe takes a value that is not negative.
 func (s *summary) observe(v int64) {
 	u := uint64(max(v, 0))
-	s.count.Add(1)
 	s.sum.Add(u)
 	s.windows[s.current.Load()&1][bucketOf(min(u, maxValue))].Add(1)
 }
 
-// quantiles are those that the OpenShift registry has.
-var quantiles = [...]float64{0.5, 0.9, 0.99}
-
-// read returns the quantiles in units of per, and gives the windows their turns.
-func (s *summary) read(now time.Time, per float64) map[float64]float64 {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	var counts [buckets]uint64
-	total := uint64(0)
-	for i := range counts {
-		counts[i] = uint64(s.windows[0][i].Load()) + uint64(s.windows[1][i].Load())
-		total += counts[i]
-	}
-	if now.Sub(s.turned) >= turn {
-		next := (s.current.Load() + 1) & 1
-		for i := range s.windows[next] {
-			s.windows[next][i].Store(0)
-		}
-		s.current.Store(next)
-		s.turned = now
-	}
-	found := map[float64]float64{}
-	for _, q := range quantiles {
-		found[q] = rank(counts[:], uint64(math.Ceil(q*float64(total)))) / per
-	}
-	return found
+// A tally is what several summaries have observed together.
+type tally struct {
+	count, sum uint64
+	recent     [buckets]uint64 // of the windows
 }
 
-// rank returns the value of the n-th observation, counted from 1; NaN for the 0th, when there is none.
-func rank(counts []uint64, n uint64) float64 {
-	if n == 0 {
-		return math.NaN()
+// addTo adds to tallies what s has observed, count times in all, and gives the windows their turns.
+func (s *summary) addTo(now time.Time, count uint64, tallies ...*tally) {
+	sum := s.sum.Load()
+	for _, t := range tallies {
+		t.count += count
+		t.sum += sum
 	}
-	for i, c := range counts {
-		if c >= n {
+	for i := range buckets {
+		n := uint64(s.windows[0][i].Load()) + uint64(s.windows[1][i].Load())
+		for _, t := range tallies {
+			t.recent[i] += n
+		}
+	}
+	if now.Sub(s.turned) < turn {
+		return
+	}
+	next := (s.current.Load() + 1) & 1
+	for i := range s.windows[next] {
+		s.windows[next][i].Store(0)
+	}
+	s.current.Store(next)
+	s.turned = now
+}
+
+// metric returns a tally as Prometheus has it, where per of what was observed make one in the unit of the name. Its quantiles
+// are those of the OpenShift registry.
+func (t *tally) metric(desc *prometheus.Desc, per float64, labels ...string) prometheus.Metric {
+	total := uint64(0)
+	for _, n := range t.recent {
+		total += n
+	}
+	quantiles := map[float64]float64{}
+	for _, q := range []float64{.5, .9, .99} {
+		quantiles[q] = t.rank(uint64(math.Ceil(q*float64(total)))) / per
+	}
+	return prometheus.MustNewConstSummary(desc, t.count, float64(t.sum)/per, quantiles, labels...)
+}
+
+// rank returns the value of the n-th recent observation, counted from 1; NaN for the 0th, when there is none.
+func (t *tally) rank(n uint64) float64 {
+	for i, c := range t.recent {
+		if n > 0 && c >= n {
 			return middle(i)
 		}
-		n -= c
+		n -= min(c, n)
 	}
 	return math.NaN()
-}
-
-// summaries are a family of summaries, one for each value of a label. Those that nothing was observed for are not shown.
-type summaries struct {
-	desc     *prometheus.Desc
-	per      float64 // how many of what is observed make one in the unit of the name
-	labels   []string
-	children []atomic.Pointer[summary]
-	now      func() time.Time
-}
-
-// newSummaries makes a family; without a label it has one member, which is shown from the start.
-func newSummaries(name, help string, per float64, now func() time.Time, label string, values ...string) *summaries {
-	f := &summaries{per: per, labels: values, children: make([]atomic.Pointer[summary], max(1, len(values))), now: now}
-	names := []string{label}
-	if label == "" {
-		names = nil
-		f.children[0].Store(&summary{turned: now()})
-	}
-	f.desc = prometheus.NewDesc(name, help, names, nil)
-	return f
-}
-
-// observe counts a value of the member of an index.
-func (f *summaries) observe(index int, v int64) {
-	s := f.children[index].Load()
-	if s == nil {
-		f.children[index].CompareAndSwap(nil, &summary{turned: f.now()})
-		s = f.children[index].Load()
-	}
-	s.observe(v)
-}
-
-// Describe is part of [prometheus.Collector].
-func (f *summaries) Describe(descs chan<- *prometheus.Desc) { descs <- f.desc }
-
-// Collect is part of [prometheus.Collector].
-func (f *summaries) Collect(all chan<- prometheus.Metric) {
-	for i := range f.children {
-		s := f.children[i].Load()
-		if s == nil {
-			continue
-		}
-		var labels []string
-		if len(f.labels) > 0 {
-			labels = f.labels[i : i+1]
-		}
-		all <- prometheus.MustNewConstSummary(f.desc, s.count.Load(), float64(s.sum.Load())/f.per, s.read(f.now(), f.per), labels...)
-	}
 }
