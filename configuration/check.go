@@ -3,6 +3,7 @@ package configuration
 import (
 	"maps"
 	"net"
+	"net/netip"
 	"net/url"
 	"regexp"
 	"slices"
@@ -110,6 +111,28 @@ func (e TokenEndpoint) check(c checking) {
 	}
 	if strings.ContainsFunc(e.Service, func(r rune) bool { return r <= ' ' || r >= 0x7f }) {
 		c.fail("service", "must be a name without blanks, such as registry.example.com")
+	}
+}
+
+func (r Redirect) check(c checking) {
+	if r.Expiry > 7*24*time.Hour {
+		c.fail("expiry", "must be at most 168h, the longest that storages sign for, not %v", r.Expiry)
+	}
+}
+
+func (e RedirectException) check(c checking) {
+	if len(e.Networks)+len(e.UserAgents) == 0 {
+		c.fail("", "must have networks or useragents; to send nobody, write storage.redirect.disable: true")
+	}
+	for i, network := range e.Networks {
+		if _, err := netip.ParsePrefix(network); err != nil {
+			c.fail("networks["+strconv.Itoa(i)+"]", "must be a network such as 10.0.0.0/8, not %s", quote(network))
+		}
+	}
+	for i, expression := range e.UserAgents {
+		if _, err := regexp.Compile(expression); err != nil {
+			c.fail("useragents["+strconv.Itoa(i)+"]", "must be a regular expression: %v", err)
+		}
 	}
 }
 

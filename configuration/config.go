@@ -93,6 +93,8 @@ type Storage struct {
 	EmptyDir *EmptyDir `yaml:"emptydir" choice:"required"`
 	// Deleting through the API.
 	Delete Delete `yaml:"delete"`
+	// Sending clients to the storage itself for the content of blobs, where it has URLs for that.
+	Redirect Redirect `yaml:"redirect"`
 	// What the registry keeps in memory of the storage.
 	Cache Cache `yaml:"cache"`
 	// Chores, and the switch that stops writing.
@@ -137,6 +139,24 @@ type EmptyDir struct {
 type Delete struct {
 	// Allows manifests, tags and blobs to be deleted.
 	Enabled bool `yaml:"enabled" default:"false"`
+}
+
+// Redirect is the section storage.redirect.
+type Redirect struct {
+	// Sends nobody: all content passes through the registry.
+	Disable bool `yaml:"disable" default:"false"`
+	// How long a URL is good for, once given; a download that began may take longer. At most 168h.
+	Expiry time.Duration `yaml:"expiry" default:"20m" min:"1s"`
+	// Clients that are not sent, such as those who cannot reach the storage.
+	Except []RedirectException `yaml:"except" example:"[{networks: [10.0.0.0/8], useragents: ['^Go-http-client/']}]"`
+}
+
+// RedirectException is an entry of storage.redirect.except: clients who fit all that is given.
+type RedirectException struct {
+	// The networks that they are in, as the registry sees their addresses.
+	Networks []string `yaml:"networks"`
+	// Regular expressions, one of which their User-Agent contains.
+	UserAgents []string `yaml:"useragents"`
 }
 
 // Cache is the section storage.cache.

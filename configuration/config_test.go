@@ -217,6 +217,11 @@ func TestRefusals(t *testing.T) {
 		{minimal + "auth:\n  token: {realm: x}", "c.yml:4: auth.token.service: must be the name of this registry, which tokens must be for|" +
 			"c.yml:4: auth.token.issuer: must be given: the iss of the tokens|c.yml:4: auth.token: must have rootcertbundle or jwks, by which tokens are checked|" +
 			"c.yml:4: auth.token.realm: must be the URL of the token server such as https://auth.example.com/token"},
+		{"version: 0.1\nstorage:\n  inmemory:\n  redirect: {expiry: 169h, except: [{}, {networks: [10.0.0.1], useragents: ['(']}]}",
+			"c.yml:4: storage.redirect.except[0]: must have networks or useragents; to send nobody, write storage.redirect.disable: true|" +
+				`c.yml:4: storage.redirect.except[1].networks[0]: must be a network such as 10.0.0.0/8, not "10.0.0.1"|` +
+				"c.yml:4: storage.redirect.except[1].useragents[0]: must be a regular expression: error parsing regexp: missing closing ): `(`|" +
+				"c.yml:4: storage.redirect.expiry: must be at most 168h, the longest that storages sign for, not 169h0m0s"},
 		{minimal + "auth:\n  token: {autoredirect: true, autoredirectpath: x, service: s, issuer: i, jwks: k}",
 			`c.yml:4: auth.token.autoredirectpath: must begin with a slash, not "x"`},
 		{minimal + "auth: {oidc: {}}", "c.yml:3: auth.oidc.issuers: must name an identity provider"},

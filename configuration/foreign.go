@@ -47,7 +47,6 @@ var foreignKeys = []foreignKey{
 		why: "records are kept in memory; see storage.cache.size"},
 	{path: "storage.cache.layerinfo", verdict: ignored, unless: "inmemory", why: "records are kept in memory"},
 	{path: "storage.cache.blobdescriptorsize", verdict: accepted, why: "storage.cache.size is the bound, in bytes"},
-	{path: "storage.redirect", verdict: accepted, why: "no driver of this version redirects"},
 	{path: "storage.tag", verdict: ignored, why: "no request searches all tags"},
 
 	{path: "auth.openshift", verdict: refused, choice: true, why: notYet + openToAll},

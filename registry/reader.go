@@ -7,24 +7,22 @@ import (
 	"fmt"
 	"hash"
 	"io"
+	"time"
 
 	"berth/storage"
 )
 
-// Open returns a reader over the bytes of b. A read of the whole blob ends with an error instead of its last bytes when
-// they do not have its digest; once that was checked, later readers get what the driver returns (for files, one that the
-// kernel can send by itself). Bytes that are missing or cut short are an error: from the start for a blob of one data
-// object, for one of several when the reader gets there.
-func (b *Blob) Open(ctx context.Context) (io.ReadSeekCloser, error) {
+// Open returns a reader over the bytes of b, of which n from the offset from on will be read first. A read of the whole
+// blob ends with an error instead of its last bytes when they do not have its digest; once that was checked, later readers
+// get what the driver returns (for files, one that the kernel can send by itself). Bytes that are missing or cut short are
+// an error: from the start for a blob of one data object, for one of several when the reader gets there.
+func (b *Blob) Open(ctx context.Context, from, n int64) (io.ReadSeekCloser, error) {
 	r := b.repository.Registry
-	from := r.reads
-	if r.damaged.has(b.Digest.s) {
-		from = r.store
-	}
-	content, err := b.content(ctx, from)
-	if err != nil && from != r.store { // which may know of another record, since the blob was pushed again
-		content, err = b.content(ctx, r.store)
-	}
+	var content io.ReadSeekCloser
+	err := b.byRecord(ctx, func(rec blobRecord, payload []byte) (err error) {
+		content, err = r.content(ctx, rec, payload, from, n)
+		return err
+	})
 	if err != nil {
 		return nil, storeError("open the blob "+b.Digest.s, err)
 	}
@@ -34,31 +32,66 @@ func (b *Blob) Open(ctx context.Context) (io.ReadSeekCloser, error) {
 	return &verifier{ReadSeekCloser: content, blob: b, hash: b.Digest.Algorithm().new()}, nil
 }
 
-// content returns a reader over bytes that were not compared with the digest, by the record that a driver has.
-func (b *Blob) content(ctx context.Context, from storage.Driver) (io.ReadSeekCloser, error) {
+// SignedURL returns a URL at which a client can get the bytes of b from the store itself until it expires. The error is
+// errors.ErrUnsupported when there is none: the store has none, or has the bytes in several objects, or next to the record.
+func (b *Blob) SignedURL(ctx context.Context, expiry time.Duration) (url string, err error) {
+	store := b.repository.store
+	err = b.byRecord(ctx, func(rec blobRecord, _ []byte) (err error) {
+		if len(rec.Segments) != 1 {
+			return errors.ErrUnsupported
+		}
+		url, err = storage.SignedURL(ctx, store, rec.Segments[0].Key, expiry)
+		return err
+	})
+	if errors.Is(err, errors.ErrUnsupported) {
+		return "", errors.ErrUnsupported
+	}
+	return url, storeError("sign a URL of the blob "+b.Digest.s, err)
+}
+
+// byRecord calls use with the record of b: the one that was read before, perhaps, and when that fails the one that the
+// store has now, since the blob may have been pushed again.
+func (b *Blob) byRecord(ctx context.Context, use func(rec blobRecord, payload []byte) error) error {
 	r := b.repository.Registry
+	from := r.reads
+	if r.damaged.has(b.Digest.s) {
+		from = r.store
+	}
+	err := b.byRecordOf(ctx, from, use)
+	if err != nil && from != r.store && !errors.Is(err, errors.ErrUnsupported) {
+		err = b.byRecordOf(ctx, r.store, use)
+	}
+	return err
+}
+
+func (b *Blob) byRecordOf(ctx context.Context, from storage.Driver, use func(rec blobRecord, payload []byte) error) error {
 	var rec blobRecord
 	payload, _, err := read(ctx, from, blobKey(b.Digest), &rec)
-	if err != nil {
-		return nil, err
+	switch {
+	case err != nil:
+		return err
+	case rec.Size != b.Size:
+		return fmt.Errorf("its record has %d bytes, its link %d", rec.Size, b.Size)
+	case len(rec.Segments) == 0 && rec.Size != int64(len(payload)):
+		return fmt.Errorf("its record has %d bytes of %d: %w", len(payload), rec.Size, errDamaged)
 	}
-	if rec.Purged {
-		return nil, newError(BlobUnknown, "the blob %s was purged", b.Digest)
-	}
-	if rec.Size != b.Size {
-		return nil, fmt.Errorf("its record has %d bytes, its link %d", rec.Size, b.Size)
-	}
+	return use(rec, payload)
+}
+
+// content returns a reader over bytes that were not compared with their digest. From a store whose readers cannot seek,
+// one that has its data in one object is open where it will be read first.
+func (r *Registry) content(ctx context.Context, rec blobRecord, payload []byte, from, n int64) (io.ReadSeekCloser, error) {
 	if len(rec.Segments) == 0 {
-		if rec.Size != int64(len(payload)) {
-			return nil, fmt.Errorf("its record has %d bytes of %d: %w", len(payload), rec.Size, errDamaged)
-		}
 		return inMemory{bytes.NewReader(payload)}, nil
 	}
 	content := &segmentReader{ctx: ctx, store: r.store, segments: rec.Segments, size: rec.Size}
 	if len(rec.Segments) > 1 {
 		return content, nil
 	}
-	whole, info, err := r.store.Open(ctx, rec.Segments[0].Key, 0, -1)
+	if !r.ranged.Load() {
+		from, n = 0, rec.Size
+	}
+	whole, info, err := r.store.Open(ctx, rec.Segments[0].Key, from, n)
 	if err != nil {
 		return nil, err
 	}
@@ -68,7 +101,8 @@ func (b *Blob) content(ctx context.Context, from storage.Driver) (io.ReadSeekClo
 	if seekable, ok := whole.(io.ReadSeekCloser); ok {
 		return seekable, nil
 	}
-	content.current = whole
+	r.ranged.Store(true)
+	content.current, content.at, content.until = whole, from, from+n
 	return content, nil
 }
 
@@ -85,8 +119,9 @@ type segmentReader struct {
 	segments []segment
 	size     int64
 	offset   int64         // of the next byte in the blob
-	current  io.ReadCloser // positioned at offset; nil: none is open
-	opened   int64         // where current was opened
+	current  io.ReadCloser // nil: none is open
+	at       int64         // where current is in the blob
+	until    int64         // where it ends
 }
 
 func (s *segmentReader) Read(p []byte) (int, error) {
@@ -97,32 +132,25 @@ func (s *segmentReader) Read(p []byte) (int, error) {
 		return 0, nil
 	}
 	for retried := false; ; {
-		if s.current == nil {
-			if err := s.open(); err != nil {
-				return 0, storeError("read a blob", err)
-			}
+		if err := s.open(); err != nil {
+			return 0, storeError("read a blob", err)
 		}
 		n, err := s.current.Read(p)
 		s.offset += int64(n)
+		s.at = s.offset
 		if err != nil {
 			s.close()
 		}
 		switch {
 		case n > 0:
 			return n, nil
-		case err == nil, err == io.EOF && s.atBoundary():
+		case err == nil, err == io.EOF && s.at == s.until:
 		case retried:
 			return 0, storeError("read a blob", fmt.Errorf("at byte %d of %d: %w", s.offset, s.size, noEOF(err)))
 		default:
 			retried = true
 		}
 	}
-}
-
-// atBoundary reports whether a segment was read to its end, and more follow.
-func (s *segmentReader) atBoundary() bool {
-	_, within, err := s.locate()
-	return err == nil && within == 0 && s.offset > s.opened
 }
 
 func noEOF(err error) error {
@@ -144,12 +172,17 @@ func (s *segmentReader) locate() (segment, int64, error) {
 	return segment{}, 0, fmt.Errorf("its segments end before byte %d of %d", s.offset, s.size)
 }
 
+// open makes current one that is at the next byte.
 func (s *segmentReader) open() error {
+	if s.current != nil && s.at == s.offset {
+		return nil
+	}
+	s.close()
 	seg, within, err := s.locate()
 	if err != nil {
 		return err
 	}
-	s.opened = s.offset
+	s.at, s.until = s.offset, s.offset+seg.Size-within
 	s.current, _, err = s.store.Open(s.ctx, seg.Key, within, seg.Size-within)
 	return err
 }
@@ -163,8 +196,7 @@ func (s *segmentReader) close() {
 
 func (s *segmentReader) Seek(offset int64, whence int) (int64, error) {
 	offset, err := seekTo(s.offset, s.size, offset, whence)
-	if err == nil && offset != s.offset {
-		s.close()
+	if err == nil {
 		s.offset = offset
 	}
 	return offset, err

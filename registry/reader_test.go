@@ -18,7 +18,7 @@ func (f *fixture) open(p registry.Repository, d registry.Digest) io.ReadSeekClos
 	if err != nil {
 		f.Fatal(err)
 	}
-	r, err := b.Open(f.Context())
+	r, err := b.Open(f.Context(), 0, b.Size)
 	if err != nil {
 		f.Fatal(err)
 	}

@@ -14,6 +14,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"berth/storage"
@@ -57,8 +58,9 @@ type Registry struct {
 	secret      []byte
 	now         func() time.Time
 	skew        *skew
-	verified    *recentSet // blobs that were read whole and matched since the start
-	damaged     *recentSet // blobs that were read whole and did not match
+	verified    *recentSet   // blobs that were read whole and matched since the start
+	damaged     *recentSet   // blobs that were read whole and did not match
+	ranged      *atomic.Bool // readers of data were seen that cannot seek
 }
 
 // Open makes a registry over a store.
@@ -69,7 +71,7 @@ func Open(ctx context.Context, store storage.Driver, o *Options) (*Registry, err
 	r := &Registry{
 		store: store, reads: o.Reads, grace: o.Grace, uploadAge: o.UploadAge, readOnly: o.ReadOnly,
 		maxManifest: o.MaxManifest, policy: o.Manifests, immutable: o.Immutable, secret: o.Secret, now: o.Now,
-		verified: newRecentSet(1 << 14), damaged: newRecentSet(1 << 14),
+		verified: newRecentSet(1 << 14), damaged: newRecentSet(1 << 14), ranged: new(atomic.Bool),
 	}
 	if r.reads == nil {
 		r.reads = store

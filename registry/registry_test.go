@@ -61,7 +61,7 @@ func readBlob(ctx context.Context, p registry.Repository, d registry.Digest) (st
 	if err != nil {
 		return "", err
 	}
-	r, err := b.Open(ctx)
+	r, err := b.Open(ctx, 0, b.Size)
 	if err != nil {
 		return "", err
 	}

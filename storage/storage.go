@@ -187,6 +187,21 @@ func Keys(ctx context.Context, d Driver, prefix, after string) iter.Seq2[string,
 	}
 }
 
+// A Signer makes URLs by which clients read objects from the store itself, without asking it anything.
+type Signer interface {
+	// SignedURL is as the function of that name.
+	SignedURL(ctx context.Context, key string, expiry time.Duration) (string, error)
+}
+
+// SignedURL returns a URL at which whoever has it may GET an object, also in ranges, until it expires. The object must be
+// there and have a byte at least. The error is errors.ErrUnsupported for a store that has no such URLs: read the object then.
+func SignedURL(ctx context.Context, d Driver, key string, expiry time.Duration) (string, error) {
+	if s, ok := As[Signer](d); ok {
+		return s.SignedURL(ctx, key, expiry)
+	}
+	return "", errors.ErrUnsupported
+}
+
 // A Copy is an object in memory. Info and Body are not to be changed.
 type Copy struct {
 	Info Info

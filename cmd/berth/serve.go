@@ -154,10 +154,15 @@ func (p process) newServer(ctx context.Context, store *open.Store, lines *observ
 	if err := p.access.openPasses(reg, c); err != nil {
 		return nil, err
 	}
+	redirect, err := redirects(c.Storage.Redirect, store.Driver)
+	if err != nil {
+		return nil, err
+	}
 	handler, err := api.New(reg, p.access.authenticator(), p.access.authorizer(), p.access.options(api.Options{
 		Host: c.HTTP.Host, Prefix: c.HTTP.Prefix, RelativeURLs: c.HTTP.RelativeURLs, Headers: c.HTTP.Headers,
 		DeleteEnabled: c.Storage.Delete.Enabled, MaxManifest: int64(c.Validation.Manifests.MaxSize),
-		MaxTags: c.Tags.MaxTags, MaxCatalog: c.Catalog.MaxEntries, ChunkMinLength: chunkMinLength, Gate: p.limits.gate, Log: p.log,
+		MaxTags: c.Tags.MaxTags, MaxCatalog: c.Catalog.MaxEntries, ChunkMinLength: chunkMinLength,
+		Redirect: redirect, RedirectExpiry: c.Storage.Redirect.Expiry, Gate: p.limits.gate, Log: p.log,
 	}))
 	if err != nil {
 		return nil, err
@@ -220,7 +225,7 @@ func compile(expressions []string) (compiled []*regexp.Regexp, err error) {
 	for _, s := range expressions {
 		re, err := regexp.Compile(s)
 		if err != nil {
-			return nil, fmt.Errorf("validation.manifests.urls: %w", err)
+			return nil, fmt.Errorf("compile a regular expression: %w", err)
 		}
 		compiled = append(compiled, re)
 	}

@@ -7,6 +7,7 @@ import (
 	"io"
 	"net/http"
 	"strings"
+	"time"
 
 	"github.com/sirupsen/logrus"
 
@@ -49,6 +50,10 @@ type Options struct {
 	MayMoveTags func(s *auth.Subject, repository string) bool
 	// Gate lets each request in before it is served. Nil: there are no limits.
 	Gate *gate.Gate
+	// Redirect reports whether who asks for a blob may be sent to the storage itself, by a URL that is good for
+	// RedirectExpiry. Nil: nobody is.
+	Redirect       func(*http.Request) bool
+	RedirectExpiry time.Duration
 	// Log gets the requests that failed through no fault of the client. Nil: they are not logged.
 	Log logrus.FieldLogger
 }
@@ -100,6 +105,7 @@ type call struct {
 	subject auth.Subject
 	ticket  gate.Ticket
 	sending int64 // bytes of a blob that the answer has
+	start   int64 // where in the blob the first of them is
 }
 
 func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {

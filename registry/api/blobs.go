@@ -1,9 +1,11 @@
 package api
 
 import (
+	"errors"
 	"io"
 	"net/http"
 	"strconv"
+	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -25,12 +27,15 @@ func (a *API) getBlob(c *call) error {
 	if done, err := c.beginBlob(b); done || err != nil {
 		return err
 	}
+	if done, err := a.redirect(c, b); done || err != nil {
+		return err
+	}
 	if c.sending > smallBody {
 		if err := c.ticket.Move(c.r.Context(), gate.Blobs); err != nil {
 			return err
 		}
 	}
-	content, err := b.Open(c.r.Context())
+	content, err := b.Open(c.r.Context(), c.start, min(c.sending, b.Size-c.start))
 	if err != nil {
 		return err
 	}
@@ -44,6 +49,27 @@ func (a *API) getBlob(c *call) error {
 	}
 	c.checkComplete()
 	return nil
+}
+
+// redirect sends a client to the store itself, if it can be sent there. A URL of the store serves one range; what asks for
+// several is served here.
+func (a *API) redirect(c *call, b *registry.Blob) (done bool, err error) {
+	if a.o.Redirect == nil || strings.Contains(c.r.Header.Get("Range"), ",") || !a.o.Redirect(c.r) {
+		return false, nil
+	}
+	location, err := b.SignedURL(c.r.Context(), a.o.RedirectExpiry)
+	if errors.Is(err, errors.ErrUnsupported) {
+		return false, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	h := c.w.Header()
+	h["Location"] = []string{location}
+	h["Cache-Control"] = []string{"no-store"} // the URL expires
+	h.Del("Etag")
+	h.Del("Content-Type")
+	return true, writeEmpty(c.w, http.StatusTemporaryRedirect)
 }
 
 // A watchedReader keeps the error that reading ended with, which http.ServeContent does not tell. It is guarded, since
@@ -113,10 +139,10 @@ func (c *call) beginBlob(b *registry.Blob) (done bool, err error) {
 		c.r.Header.Del("Range")
 		return false, nil
 	}
-	verdict, bytes := judgeRange(header, b.Size)
+	verdict, from, bytes := judgeRange(header, b.Size)
 	switch verdict {
 	case rangeServe:
-		c.sending = bytes
+		c.start, c.sending = from, bytes
 	case rangeIgnore:
 		c.r.Header.Del("Range")
 	case rangeUnsatisfiable:

@@ -56,16 +56,16 @@ const (
 )
 
 // judgeRange looks at a Range header before http.ServeContent does, which knows no bound and refuses other units. With
-// rangeServe it returns how many bytes are asked for.
-func judgeRange(header string, size int64) (v rangeVerdict, bytes int64) {
+// rangeServe it returns where the first range begins and how many bytes are asked for.
+func judgeRange(header string, size int64) (v rangeVerdict, from, bytes int64) {
 	specs, ok := strings.CutPrefix(header, "bytes=")
 	switch {
 	case !ok && strings.Contains(header, "="), size == 0:
-		return rangeIgnore, 0
+		return rangeIgnore, 0, 0
 	case !ok:
-		return rangeUnsatisfiable, 0
+		return rangeUnsatisfiable, 0, 0
 	case strings.Count(specs, ",") >= maxRanges:
-		return rangeIgnore, 0
+		return rangeIgnore, 0, 0
 	}
 	for spec := range strings.SplitSeq(specs, ",") {
 		if spec = strings.TrimSpace(spec); spec == "" {
@@ -73,37 +73,40 @@ func judgeRange(header string, size int64) (v rangeVerdict, bytes int64) {
 		}
 		first, last, ok := strings.Cut(spec, "-")
 		if !ok {
-			return rangeUnsatisfiable, 0
+			return rangeUnsatisfiable, 0, 0
 		}
-		n, ok := reachesInto(first, last, size)
+		start, n, ok := reachesInto(first, last, size)
 		if !ok {
-			return rangeUnsatisfiable, 0
+			return rangeUnsatisfiable, 0, 0
+		}
+		if bytes == 0 {
+			from = start
 		}
 		bytes = min(bytes, math.MaxInt64-n) + n
 	}
 	if bytes == 0 {
-		return rangeUnsatisfiable, 0
+		return rangeUnsatisfiable, 0, 0
 	}
-	return rangeServe, bytes
+	return rangeServe, from, bytes
 }
 
-// reachesInto returns how many bytes a range has of a content's; ok is false when it is malformed.
-func reachesInto(first, last string, size int64) (n int64, ok bool) {
+// reachesInto returns where a range begins and how many bytes it has of a content's; ok is false when it is malformed.
+func reachesInto(first, last string, size int64) (start, n int64, ok bool) {
 	if first == "" {
 		n, err := strconv.ParseUint(last, 10, 63)
-		return min(int64(n), size), err == nil
+		return max(0, size-int64(n)), min(int64(n), size), err == nil
 	}
-	start, err := strconv.ParseUint(first, 10, 63)
+	from, err := strconv.ParseUint(first, 10, 63)
 	if err != nil {
-		return 0, false
+		return 0, 0, false
 	}
 	end := uint64(size) - 1
 	if last != "" {
-		if end, err = strconv.ParseUint(last, 10, 63); err != nil || end < start {
-			return 0, false
+		if end, err = strconv.ParseUint(last, 10, 63); err != nil || end < from {
+			return 0, 0, false
 		}
 	}
-	return max(0, min(int64(end), size-1)+1-int64(start)), true
+	return int64(from), max(0, min(int64(end), size-1)+1-int64(from)), true
 }
 
 // parseContentRange reads the Content-Range of a chunk: "a-b" as the OCI specification has it, or "bytes a-b/…" as HTTP

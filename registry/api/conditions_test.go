@@ -37,7 +37,7 @@ func TestJudgeRange(t *testing.T) {
 		{"bytes=0-", 0, rangeIgnore, 0},
 		{"bytes=" + strings.Repeat("0-0,", maxRanges), 10, rangeIgnore, 0},
 	} {
-		if got, bytes := judgeRange(test.header, test.size); got != test.want || bytes != test.bytes {
+		if got, _, bytes := judgeRange(test.header, test.size); got != test.want || bytes != test.bytes {
 			t.Errorf("judgeRange(%q, %d) is %d with %d bytes, want %d with %d", test.header, test.size, got, bytes, test.want, test.bytes)
 		}
 	}

@@ -245,7 +245,7 @@ func TestFailedMark(t *testing.T) {
 			for _, d := range []registry.Digest{config, data} {
 				if b, err := p.Blob(t.Context(), d); err != nil {
 					t.Fatalf("failing call %d in way %d: %v", n, mode, err)
-				} else if r, err := b.Open(t.Context()); err != nil {
+				} else if r, err := b.Open(t.Context(), 0, b.Size); err != nil {
 					t.Fatalf("failing call %d in way %d: %v", n, mode, err)
 				} else {
 					r.Close()
