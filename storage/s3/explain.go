@@ -1,0 +1,85 @@
+package s3
+
+import (
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"slices"
+)
+
+// Codes by which services say what is wrong with a request as such.
+var (
+	credentialCodes = []string{"InvalidAccessKeyId", "SignatureDoesNotMatch", "ExpiredToken", "InvalidToken", "TokenRefreshRequired",
+		"RequestTimeTooSkewed", "InvalidClientTokenId"}
+	regionCodes = []string{"PermanentRedirect", "AuthorizationHeaderMalformed", "IllegalLocationConstraintException", "TemporaryRedirect",
+		"InvalidRegion", "IncorrectEndpoint", "MovedPermanently"}
+)
+
+// explain names the key of the configuration that an error of the probe is about. The permission is what the request needs.
+func (p *probe) explain(permission string, err error) error {
+	if err == nil {
+		return nil
+	}
+	name, status := code(err)
+	switch {
+	case name == "NoSuchBucket", status == http.StatusNotFound && name == "NotFound":
+		return fmt.Errorf("storage.s3.bucket: there is no bucket of this name%s", p.place())
+	case name == "InvalidBucketName":
+		return errors.New("storage.s3.bucket: the service says that no bucket can have this name")
+	case slices.Contains(regionCodes, name), name == "" && 300 <= status && status < 400:
+		return fmt.Errorf("storage.s3.region: the bucket is not in %q: %w", region(p.o), err)
+	case name == "SignatureDoesNotMatch":
+		return errors.New("storage.s3.secretkey: it does not belong to storage.s3.accesskey, or storage.s3.region is not that of the bucket")
+	case name == "InvalidAccessKeyId", name == "InvalidClientTokenId":
+		return errors.New("storage.s3.accesskey: the service does not know it")
+	case name == "ExpiredToken", name == "InvalidToken", name == "TokenRefreshRequired":
+		return fmt.Errorf("storage.s3.sessiontoken: the service does not take it (any more): %s", name)
+	case name == "RequestTimeTooSkewed":
+		return errors.New("the clock of this machine differs too much from that of the service of storage.s3.regionendpoint")
+	case status == http.StatusForbidden && name != "", status == http.StatusUnauthorized && name != "":
+		return fmt.Errorf("storage.s3.accesskey: the permission %s on storage.s3.bucket is missing: %w", permission, err)
+	case name == "" || status/100 == 2 || name == "UnknownError":
+		return p.unreachable(err)
+	}
+	return fmt.Errorf("storage.s3: the service refuses a request that needs %s: %w", permission, err)
+}
+
+// place says where the bucket was looked for.
+func (p *probe) place() string {
+	if p.o.Endpoint != "" {
+		return " at " + p.o.Endpoint
+	}
+	return " in " + p.o.Region
+}
+
+// unreachable explains an error that does not come from a service of S3.
+func (p *probe) unreachable(err error) error {
+	var certificate *tls.CertificateVerificationError
+	var dns *net.DNSError
+	var op *net.OpError
+	var record tls.RecordHeaderError
+	switch _, status := code(err); {
+	case errors.As(err, &certificate):
+		return fmt.Errorf("storage.s3.rootca: the certificate of the service is not trusted: %w", certificate)
+	case errors.Is(err, http.ErrSchemeMismatch), errors.As(err, &record):
+		return fmt.Errorf("storage.s3.secure: what answers%s does not speak TLS", p.place())
+	case errors.As(err, &dns), errors.As(err, &op) && op.Op == "dial":
+		return fmt.Errorf("storage.s3.%s: nothing can be reached%s: %w", p.whereKey(), p.place(), err)
+	case status != 0:
+		return p.notS3(err)
+	}
+	return fmt.Errorf("storage.s3.%s: no good answer comes from what is%s: %w", p.whereKey(), p.place(), err)
+}
+
+func (p *probe) whereKey() string {
+	if p.o.Endpoint != "" {
+		return "regionendpoint"
+	}
+	return "region"
+}
+
+func (p *probe) notS3(cause error) error {
+	return fmt.Errorf("storage.s3.%s: what answers%s does not speak S3: %w", p.whereKey(), p.place(), cause)
+}
