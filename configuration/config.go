@@ -91,6 +91,11 @@ type Storage struct {
 	InMemory *InMemory `yaml:"inmemory" choice:"required"`
 	// Keeps content in a folder that is emptied at every start, without waiting for the disk.
 	EmptyDir *EmptyDir `yaml:"emptydir" choice:"required"`
+	// Keeps content in a bucket of S3, or of a service that speaks its protocol.
+	S3 *S3 `yaml:"s3" choice:"required"`
+	// How many processes serve this storage; 0 means that it was not said. With 1, a bucket without conditional puts is
+	// served; with more, a storage that only one process can serve is refused.
+	Replicas int `yaml:"replicas" default:"0"`
 	// Deleting through the API.
 	Delete Delete `yaml:"delete"`
 	// Sending clients to the storage itself for the content of blobs, where it has URLs for that.
@@ -110,6 +115,8 @@ func (s Storage) Driver() string {
 		return "inmemory"
 	case s.EmptyDir != nil:
 		return "emptydir"
+	case s.S3 != nil:
+		return "s3"
 	}
 	return ""
 }

@@ -36,8 +36,17 @@ const (
 var foreignKeys = []foreignKey{
 	{path: "log.hooks", verdict: ignored, why: "Berth sends no mail about its log"},
 
-	{path: "storage.s3", verdict: refused, choice: true, why: notYet + "S3 storage"},
-	{path: "storage.s3aws", verdict: refused, choice: true, why: notYet + "S3 storage"},
+	{path: "storage.s3.v4auth", verdict: refused, unless: "true", why: "signatures of version 2 are not made any more"},
+	{path: "storage.s3.objectacl", verdict: refused, unless: "private", why: "objects are for Berth alone"},
+	{path: "storage.s3.multipartcopychunksize", verdict: accepted, why: "nothing is ever copied"},
+	{path: "storage.s3.multipartcopymaxconcurrency", verdict: accepted, why: "nothing is ever copied"},
+	{path: "storage.s3.multipartcopythresholdsize", verdict: accepted, why: "nothing is ever copied"},
+	{path: "storage.s3.loglevel", verdict: ignored, unless: "off", why: "requests to the service are not logged"},
+	{path: "storage.s3.cloudfront.ipfilteredby", verdict: ignored, unless: "none", why: "every client is redirected alike"},
+	{path: "storage.s3.cloudfront.awsregion", verdict: ignored, why: "every client is redirected alike"},
+	{path: "storage.s3.cloudfront.updatefrequency", verdict: ignored, why: "every client is redirected alike"},
+	{path: "storage.s3.cloudfront.iprangesurl", verdict: ignored, why: "every client is redirected alike"},
+	{path: "storage.s3.cloudfront.urlsigningmethod", verdict: ignored, why: "URLs are signed, cookies are not"},
 	{path: "storage.gcs", verdict: refused, choice: true, why: notYet + "Google Cloud Storage"},
 	{path: "storage.azure", verdict: refused, choice: true, why: notYet + "Azure storage"},
 	{path: "storage.oss", verdict: refused, choice: true, why: "there is no OSS storage"},
@@ -67,7 +76,7 @@ var foreignKeys = []foreignKey{
 	{path: "health.http", verdict: refused, why: notYet + "a failing check would change nothing"},
 	{path: "health.tcp", verdict: refused, why: notYet + "a failing check would change nothing"},
 
-	{path: "middleware.storage", verdict: ignored, why: "content is served directly, without redirects"},
+	{path: "middleware.storage", verdict: ignored, why: "only cloudfront, with storage.s3, has a meaning here"},
 	{path: "middleware.registry", verdict: refused, why: "what it does to requests is not known here"},
 	{path: "middleware.repository", verdict: refused, why: "what it does to requests is not known here"},
 
@@ -87,6 +96,7 @@ var foreignKeys = []foreignKey{
 var otherNames = []struct{ other, key string }{
 	{"openshift.metrics", "metrics"},
 	{"openshift.requests", "requests"},
+	{"storage.s3aws", "storage.s3"},
 }
 
 // rename gives sections under another name the name that they have here. A section under both names is an error.
@@ -106,7 +116,7 @@ func (r *report) rename(root *tree) {
 			if e.key != last || e.value.kind == null {
 				continue
 			}
-			if section := root.add(n.key, e.value.source); section.kind == null {
+			if section := root.addAll(n.key, e.value.source); section.kind == null {
 				*section = *e.value
 			} else {
 				r.fail(e.value.source, n.other, "is another name of %s (%s); keep one", n.key, section.source)
@@ -127,6 +137,7 @@ var fieldNames = []struct{ field, key string }{
 	{"loglevel", "log.level"},
 	{"openshift.metrics", "metrics"},
 	{"openshift.requests", "requests"},
+	{"storage.s3aws", "storage.s3"},
 }
 
 // choices returns the keys that are alternatives of a section, also those that are not implemented.

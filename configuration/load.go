@@ -62,6 +62,7 @@ func parse(name string, data []byte, environ []string, read func(string) ([]byte
 	e := environment{report: r, root: root, read: read}
 	e.apply(environ)
 	r.rename(root) // of a variable for the section around
+	r.cloudFront(root)
 
 	config := &Config{}
 	d := decoder{report: r, name: name, sources: map[string]string{}}

@@ -134,6 +134,17 @@ func (t *tree) add(key, source string) *tree {
 	return value
 }
 
+// addAll is add for a full key, with the sections around it.
+func (t *tree) addAll(path, source string) *tree {
+	for key := range strings.SplitSeq(path, ".") {
+		if t.kind == null {
+			t.kind = mapping
+		}
+		t = t.add(key, source)
+	}
+	return t
+}
+
 func (t *tree) remove(keys ...string) {
 	t.entries = slices.DeleteFunc(t.entries, func(e entry) bool { return slices.Contains(keys, e.key) })
 }

@@ -40,8 +40,8 @@ func commit() string {
 }
 
 // storeOptions says what the keys of the registry are to a storage, and counts what is done with it.
-func storeOptions(m *metrics.Metrics) open.Options {
-	o := open.Options{Data: registry.IsData, Stable: registry.IsStable, Epoch: registry.EpochKey}
+func storeOptions(m *metrics.Metrics, warn func(string)) open.Options {
+	o := open.Options{Data: registry.IsData, Stable: registry.IsStable, Epoch: registry.EpochKey, Warn: warn}
 	if m != nil {
 		o.Calls = func(c measured.Call) { m.StoreCalled(storeCall(c), c.Took, storeError(c.Err)) }
 		o.Cache = func(key string, hit bool) { m.LookedUp(recordOf(key), hit) }

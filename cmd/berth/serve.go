@@ -111,7 +111,7 @@ type process struct {
 
 // withServer opens all that a server needs, lets run use it, and closes what was opened.
 func (p process) withServer(ctx context.Context, accessLog io.Writer, run func(*server.Server) error) (err error) {
-	store, err := open.Open(ctx, p.config.Storage, storeOptions(p.metrics))
+	store, err := open.Open(ctx, p.config.Storage, storeOptions(p.metrics, func(text string) { p.log.Warn(text) }))
 	if err != nil {
 		return err
 	}
