@@ -32,13 +32,13 @@ func rows() []row {
 }
 
 func TestConformance(t *testing.T) {
-	drivers := []string{"inmemory", "filesystem", "emptydir"}
+	drivers := []string{"inmemory", "filesystem", "emptydir", "s3 over http", "s3 over https"}
 	if testing.Short() {
 		drivers = drivers[:1]
 	}
 	for _, driver := range drivers {
 		t.Run(driver, func(t *testing.T) {
-			server := harness.Start(t, harness.Options{Storage: driver})
+			server := harness.Start(t, options(t, driver))
 			run(t, server, "fresh")
 			run(t, server, "used")
 			server.Stop()
@@ -52,6 +52,15 @@ func TestConformance(t *testing.T) {
 	}
 	t.Logf("conformance: %d rows (%d MUST, %d SHOULD, %d MAY, %d of the public suite, %d of ours), each 3 times on %v",
 		len(rows()), count["MUST"], count["SHOULD"], count["MAY"], count["suite"], count["ours"], drivers)
+}
+
+// options are those of a server on a fresh store.
+func options(t *testing.T, driver string) harness.Options {
+	driver, scheme, isS3 := strings.Cut(driver, " over ")
+	if !isS3 {
+		return harness.Options{Storage: driver}
+	}
+	return harness.Options{Storage: driver, Env: harness.StartS3(t, scheme == "https").Env("/conformance")}
 }
 
 func run(t *testing.T, server *harness.Server, phase string) {

@@ -25,7 +25,7 @@ const (
 
 // Options describe a server. The zero value is a fresh one on the filesystem, with deletes enabled.
 type Options struct {
-	Storage string   // the driver: filesystem (the default), inmemory or emptydir
+	Storage string   // the driver: filesystem (the default), inmemory, emptydir, or s3 with its keys in Env
 	Root    string   // the folder of the store; a temporary one when empty
 	Env     []string // REGISTRY_… variables over the generated configuration
 	Race    bool     // under the race detector, where it can be had
@@ -56,7 +56,7 @@ func Start(t testing.TB, o Options) *Server {
 	if o.Storage == "" {
 		o.Storage = "filesystem"
 	}
-	if s.Root == "" && o.Storage != "inmemory" {
+	if s.Root == "" && o.Storage != "inmemory" && o.Storage != "s3" {
 		s.Root = t.TempDir()
 	}
 	s.Addr = freeAddr(t)
@@ -94,7 +94,7 @@ func findBinary(t testing.TB, race bool) string {
 
 func configuration(driver, root, addr string) string {
 	place := " {}"
-	if driver != "inmemory" {
+	if driver != "inmemory" && driver != "s3" {
 		place = fmt.Sprintf("\n    rootdirectory: %q", root)
 	}
 	return fmt.Sprintf(`version: 0.1
