@@ -101,4 +101,3 @@ func selfSigned(certificate, key string) error {
 	}
 	return os.WriteFile(key, pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}), 0o600)
 }
-
