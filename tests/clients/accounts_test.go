@@ -27,11 +27,13 @@ func perHost(t *testing.T, w way, folder, host string) {
 	t.Helper()
 	must(t, os.MkdirAll(folder, 0o755))
 	link := filepath.Join(folder, host)
+	_ = os.Remove(link) // one that a killed test left, for the same port
 	must(t, os.Symlink(w.authority, link))
 	t.Cleanup(func() {
 		if err := os.Remove(link); err != nil {
 			t.Error(err)
 		}
+		_ = os.Remove(folder) // unless others are in it
 	})
 }
 

@@ -83,4 +83,15 @@ func TestDocker(t *testing.T) {
 		docker.run("pull", "--platform", "linux/amd64", s.Addr+"/multi/arch:latest")
 		equal(t, "the image for amd64", docker.run("image", "inspect", "--format", "{{.Id}}", s.Addr+"/multi/arch:latest"), config)
 	})
+	t.Run("index made by the client", func(t *testing.T) {
+		docker := docker.with(t)
+		list := s.Addr + "/team/app:list"
+		docker.env = append(docker.env, "DOCKER_CLI_EXPERIMENTAL=enabled")
+		docker.run("push", image)
+		docker.run("manifest", "create", "--insecure", list, image)
+		docker.run("manifest", "push", "--insecure", list)
+		want, _ := walk(t, s.Client, "team/app", "1")
+		_, below := walk(t, s.Client, "team/app", "list")
+		equal(t, "the list", fmt.Sprint(below["application/vnd.docker.distribution.manifest.v2+json"]), fmt.Sprint([]string{want}))
+	})
 }

@@ -2,6 +2,7 @@ package clients
 
 import (
 	"fmt"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -31,6 +32,34 @@ func TestCrane(t *testing.T) {
 	layers := layout(t, "v3", content.Algorithm(content.Digest).Image("crane", content.AMD64(), []int{3 << 20}, nil))
 	crane.run("push", "--insecure", layers, app+":v3")
 	walk(t, s.Client, "team/app", "v3")
+}
+
+// TestMadeInRegistry has crane and regctl make images and indexes of what the registry has, without pulling all of it.
+func TestMadeInRegistry(t *testing.T) {
+	crane, s := isolated(t, "crane"), serve(t)
+	regctl := regctl(t, s)
+	app := s.Addr + "/team/app"
+	for _, tag := range []string{"one", "two"} {
+		push(t, s, "team/app", content.Algorithm(content.Digest).Image(tag, content.AMD64(), []int{1000}, nil), tag)
+	}
+	layer := filepath.Join(t.TempDir(), "layer.tar")
+	(tool{T: t, path: "tar"}).run("-C", buildContext(t, 1000), "-cf", layer, "small")
+
+	for made, args := range map[string][]string{
+		"appended": {"append", "--base", app + ":one", "--new_layer", layer},
+		"labelled": {"mutate", "--label", "org.example.n=1", app + ":one"},
+		"flat":     {"flatten", app + ":one"},
+		"index":    {"index", "append", "--manifest", app + ":one", "--manifest", app + ":two"},
+	} {
+		crane.run(append(args, "--insecure", "-t", app+":"+made)...)
+		walk(t, s.Client, "team/app", made)
+	}
+	regctl.run("index", "create", "--ref", app+":one", "--ref", app+":two", app+":regctl")
+	for _, index := range []string{"index", "regctl"} {
+		if _, below := walk(t, s.Client, "team/app", index); len(below[content.ImageManifest]) != 2 {
+			t.Errorf("%s has %v", index, below)
+		}
+	}
 }
 
 // regctl is regclient's tool with a configuration of its own, which knows the registry to be without TLS.

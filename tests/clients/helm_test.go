@@ -69,6 +69,9 @@ func TestHelm(t *testing.T) {
 				t.Errorf("%s is not what was pushed", filepath.Base(name))
 			}
 		}
+		digest, err := s.Resolve("charts/web", "1.2.0_build.1")
+		must(t, err)
+		helm.run("pull", "--plain-http", "--destination", t.TempDir(), charts+"/web@"+digest)
 	})
 	t.Run("show and render", func(t *testing.T) {
 		helm := helm.with(t)
