@@ -1,6 +1,7 @@
 package filesystem
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -53,16 +54,17 @@ func (d *Driver) delete(ctx context.Context, key string, cond storage.Cond) erro
 func (d *Driver) erase(key, path string, size int64) error {
 	flight := newFlight()
 	d.flights.begin(key, flight)
-	err := classify(d.sys.unlink(path))
-	if err != nil {
-		d.flights.end(flight, nil)
-		return err
-	}
-	d.space.free(size)
 	dir := filepath.Dir(path)
-	err = d.syncFolders([]string{dir})
-	d.flights.end(flight, err)
-	if err != nil {
+	err := classify(d.sys.unlink(path))
+	if err == nil {
+		d.space.free(size)
+	}
+	var syncErr error
+	if err == nil || ambiguous(err) {
+		syncErr = d.syncFolders([]string{dir})
+	}
+	d.flights.end(flight, syncErr)
+	if err = cmp.Or(syncErr, err); err != nil {
 		return err
 	}
 	for len(dir) > len(d.objects) && d.sys.rmdir(dir) == nil { // no more than tidiness, so it need not be durable

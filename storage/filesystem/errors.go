@@ -34,3 +34,8 @@ func isFull(err error) bool {
 func isMissing(err error) bool {
 	return errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR)
 }
+
+// ambiguous reports whether a change that failed so may have happened all the same, as on a server whose answer was lost.
+func ambiguous(err error) bool {
+	return errors.Is(err, storage.ErrUnavailable) && !errors.Is(err, storage.ErrReadOnly)
+}

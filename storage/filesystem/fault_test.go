@@ -6,6 +6,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"path/filepath"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -185,6 +186,60 @@ func TestErrorClasses(t *testing.T) {
 				t.Errorf("files are left after %s failed: %q, %q", call, files(t, d.temp), files(t, d.objects))
 			}
 			put(t, d, "a/b", "y", storage.Absent())
+		}
+	}
+}
+
+// A liar makes changes of one object and says that it could not, as a server whose answers are lost.
+type liar struct {
+	realSystem
+	path    string
+	durable bool // its folder was synced since
+}
+
+func (l *liar) lie(path string, err error) error {
+	if path == l.path && err == nil {
+		l.durable, err = false, syscall.EIO
+	}
+	return err
+}
+
+func (l *liar) rename(from, to string) error    { return l.lie(to, l.realSystem.rename(from, to)) }
+func (l *liar) renameNew(from, to string) error { return l.lie(to, l.realSystem.renameNew(from, to)) }
+func (l *liar) unlink(path string) error        { return l.lie(path, l.realSystem.unlink(path)) }
+
+func (l *liar) syncDir(path string) error {
+	l.durable = l.durable || path == filepath.Dir(l.path)
+	return l.realSystem.syncDir(path)
+}
+
+// TestFailedAndDone makes changes that can be seen, by calls that fail: who looks then may rely on what is there, so it
+// must be durable.
+func TestFailedAndDone(t *testing.T) {
+	d := start(t, Options{}, kindFilesystem, realSystem{})
+	l := &liar{path: filepath.Join(d.objects, "a", "b")}
+	d.sys, d.syncer.sys, d.syncer.traits, d.traits = l, l, traits{}, traits{}
+	put := func(cond storage.Cond) func() error {
+		return func() error {
+			_, err := d.PutAll(t.Context(), []storage.Object{{Key: "a/b", Body: []byte("x"), Cond: cond}, {Key: "c"}})
+			return err
+		}
+	}
+	for _, change := range []struct {
+		name string
+		make func() error
+		left int
+	}{
+		{"create", put(storage.Absent()), 1},
+		{"replace", put(storage.Cond{}), 1},
+		{"delete", func() error { return d.Delete(t.Context(), "a/b", storage.Cond{}) }, 0},
+	} {
+		err := change.make()
+		if got := files(t, d.objects); !errors.Is(err, storage.ErrUnavailable) || len(got) != change.left {
+			t.Errorf("%s = %v, and there is %q", change.name, err, got)
+		}
+		if !l.durable {
+			t.Errorf("%s: what can be seen may not be durable", change.name)
 		}
 	}
 }

@@ -97,6 +97,9 @@ func (d *Driver) publish(batch []*staged) ([]storage.Info, error) {
 	var err error
 	for i, s := range batch {
 		if err = d.place(s, flight); err != nil {
+			if ambiguous(err) {
+				dirs = append(dirs, filepath.Dir(s.path)) // who reads it back must not find what is not durable
+			}
 			err = putError(s.key, err)
 			break
 		}
