@@ -2,7 +2,10 @@ module berth/tests
 
 go 1.26.0
 
-require berth v0.0.0
+require (
+	berth v0.0.0
+	github.com/hanwen/go-fuse/v2 v2.12.1
+)
 
 require (
 	github.com/aws/aws-sdk-go-v2 v1.47.6 // indirect
@@ -24,6 +27,7 @@ require (
 	github.com/aws/aws-sdk-go-v2/service/ssooidc v1.44.2 // indirect
 	github.com/aws/aws-sdk-go-v2/service/sts v1.51.7 // indirect
 	github.com/aws/smithy-go v1.28.8 // indirect
+	golang.org/x/sys v0.49.0 // indirect
 )
 
 replace berth => ../

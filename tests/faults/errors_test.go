@@ -21,7 +21,7 @@ type failure struct {
 	inject string
 	paths  func(t *testing.T, root string) []string // nil: whatever the call concerns
 	push   func(x *failing) []*harness.Reply
-	status int
+	status int  // of what is refused; 0: nothing is
 	stops  bool // nothing is written any more: nobody knows what is on the disk
 }
 
@@ -46,7 +46,7 @@ func TestCallsFail(t *testing.T) {
 		{"sync any", "fsync:error=EIO:when=1", nil, small, 503, true},
 		{"sync contents", "fsync:error=EIO", temporaryNames, small, 503, true},
 		{"sync a large content", "fsync:error=EIO", temporaryNames, large, 503, true},
-		{"sync a folder", "fsync:error=EIO", dataFolder, small, 503, true},
+		{"sync a folder", "fsync:error=EIO", dataFolder, large, 503, true},
 		{"sync late in an image", "fsync:error=EIO:when=4", nil, image, 503, true},
 		{"sync all together", "syncfs:error=EIO:when=1", nil, crowd, 503, true},
 	} {
@@ -60,21 +60,34 @@ type failing struct {
 	s *harness.Server
 }
 
+// A fault lasts until it is ended. It reports whether it ever made anything fail.
+type fault interface {
+	end()
+	fired() bool
+}
+
 func fail(t *testing.T, f failure) {
 	x := &failing{t, harness.Start(t, harness.Options{})}
+	x.under(f, func() fault {
+		if f.paths == nil {
+			return inject(t, x.s, f.inject)
+		}
+		return inject(t, x.s, f.inject, f.paths(t, x.s.Root)...)
+	})
+}
+
+// under pushes while a fault lasts, and after it.
+func (x *failing) under(f failure, begin func() fault) {
+	t := x.T
 	base := content.Algorithm(content.Digest).Image("base", content.AMD64(), []int{3000, 400_000}, nil)
 	if err := x.s.Push("fail/base", base, "v"); err != nil {
 		t.Fatal(err)
 	}
-	var paths []string
-	if f.paths != nil {
-		paths = f.paths(t, x.s.Root)
-	}
-	i := inject(t, x.s, f.inject, paths...)
+	i := begin()
 	replies := f.push(x)
 	i.end()
 	if !i.fired() {
-		t.Fatalf("%s never happened", f.inject)
+		t.Fatalf("%s never happened", f.name)
 	}
 	refused := 0
 	for _, r := range replies {
@@ -83,8 +96,8 @@ func fail(t *testing.T, f failure) {
 			cleanly(t, r, f.status)
 		}
 	}
-	if refused == 0 {
-		t.Error("nothing was refused")
+	if (refused == 0) != (f.status == 0) {
+		t.Errorf("%d requests were refused", refused)
 	}
 	if err := x.s.Verify("fail/base", base); err != nil {
 		t.Errorf("a pull after the failure: %v", err)

@@ -66,7 +66,7 @@ func (x *full) sweep(most int) {
 		if err := x.ballast.leave(units); err != nil {
 			x.Fatal(err)
 		}
-		blob := content.Random(fmt.Sprint(x.Name(), units), 2500)
+		blob := content.Random(fmt.Sprint(x.Name(), units), 12_500) // more than its record would hold
 		replies := steps(x.T, x.s.Client, "full/new", blob)
 		last := replies[len(replies)-1]
 		if last.Status == 201 {
