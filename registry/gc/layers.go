@@ -263,7 +263,7 @@ func (r *run) markBlobs(ctx context.Context, l *Layer, named *marks) error {
 		group.Go(func() error {
 			names, err := r.readBlob(ctx, info.Key)
 			if err != nil {
-				return err
+				return ignoreGone(err)
 			}
 			if info.ModTime.Before(l.Start.Add(-settled)) {
 				r.c.memo.put(key, names)
@@ -275,12 +275,9 @@ func (r *run) markBlobs(ctx context.Context, l *Layer, named *marks) error {
 	return group.Wait()
 }
 
-// readBlob returns the hashes of the data objects that a blob record names; none if it is gone.
+// readBlob returns the hashes of the data objects that a blob record names.
 func (r *run) readBlob(ctx context.Context, key string) ([]uint64, error) {
 	body, _, err := storage.ReadAll(ctx, r.scan, key, maxRecord)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil
-	}
 	if err != nil {
 		return nil, err
 	}

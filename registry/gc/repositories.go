@@ -107,7 +107,7 @@ func (r *run) see(ctx context.Context, at *repository, key string, k registry.Ke
 		at.manifests.Go(func() error {
 			mentions, err := r.readManifest(ctx, key, k.Digest)
 			if err != nil {
-				return err
+				return ignoreGone(err) // which is nothing to remember: it may come back
 			}
 			r.c.memo.put(memoKey, mentions)
 			at.mentioned.add(mentions)
@@ -116,12 +116,16 @@ func (r *run) see(ctx context.Context, at *repository, key string, k registry.Ke
 	}
 }
 
-// readManifest returns the hashes of the digests that a manifest mentions; none if it is gone.
+func ignoreGone(err error) error {
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	return err
+}
+
+// readManifest returns the hashes of the digests that a manifest mentions.
 func (r *run) readManifest(ctx context.Context, key string, d registry.Digest) ([]uint64, error) {
 	body, _, err := storage.ReadAll(ctx, r.scan, key, maxRecord)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil
-	}
 	if err != nil {
 		return nil, err
 	}
