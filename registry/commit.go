@@ -142,7 +142,8 @@ func (u *Upload) conclude(ctx context.Context, d Digest) (*Blob, error) {
 // that is about to be made names the data objects, nothing else does.
 func (u *Upload) renew(ctx context.Context) error {
 	for !u.repository.fresh(storage.Info{ModTime: u.touched}) {
-		if err := u.save(ctx, u.record); err != nil && (CodeOf(err) != RangeInvalid || !u.Closed()) {
+		err := u.save(ctx, u.record)
+		if err == nil || CodeOf(err) != RangeInvalid || !u.Closed() {
 			return err
 		}
 	}

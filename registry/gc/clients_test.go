@@ -56,7 +56,7 @@ func (w *world) act() {
 // dawdle waits as clients do: mostly not at all, sometimes for hours.
 func dawdle(random *rand.Rand) {
 	if random.IntN(4) == 0 {
-		time.Sleep(modelGrace / time.Duration(int64(1)<<random.IntN(8)))
+		time.Sleep(modelGrace * 5 / 4 / time.Duration(int64(1)<<random.IntN(8)))
 	}
 }
 
@@ -184,7 +184,7 @@ func (w *world) resume(ctx context.Context, _ string, random *rand.Rand) error {
 		w.mu.Unlock()
 		return errGaveUp
 	}
-	known := w.uploads[max(0, len(w.uploads)-1-random.IntN(4))]
+	known := w.uploads[max(0, len(w.uploads)-1-random.IntN(6))]
 	w.mu.Unlock()
 	p := w.named(w.replica(random), known.repository)
 	u, err := p.Upload(ctx, "", known.id)

@@ -43,6 +43,7 @@ type waiting struct {
 	key   string
 	cond  storage.Cond
 	reply bool // the call was performed
+	until int  // the step before which it stays, if others can go
 	go_   chan storagetest.Mode
 }
 
@@ -103,11 +104,27 @@ func (s *scheduler) story(n int, keys ...string) string {
 
 // wait parks the calling goroutine.
 func (s *scheduler) wait(ctx context.Context, op storagetest.Op, key string, cond storage.Cond, reply bool) storagetest.Mode {
-	w := &waiting{actorOf(ctx), op, key, cond, reply, make(chan storagetest.Mode)}
+	w := &waiting{actor: actorOf(ctx), op: op, key: key, cond: cond, reply: reply, go_: make(chan storagetest.Mode)}
 	s.mu.Lock()
 	s.waiting = append(s.waiting, w)
 	s.mu.Unlock()
 	return <-w.go_
+}
+
+// choose draws one of those who wait. Now and then it makes one wait for long: what takes place in the middle of it is what
+// breaks things.
+func (s *scheduler) choose() int {
+	for range 20 {
+		i := s.random.IntN(len(s.waiting))
+		switch w := s.waiting[i]; {
+		case s.steps < w.until:
+		case w.until == 0 && s.random.IntN(60) == 0:
+			w.until = s.steps + 1 + s.random.IntN(300)
+		default:
+			return i
+		}
+	}
+	return s.random.IntN(len(s.waiting))
 }
 
 // step lets one goroutine go on, and reports whether there was one.
@@ -119,7 +136,7 @@ func (s *scheduler) step(quiet bool) bool {
 		return false
 	}
 	slices.SortFunc(s.waiting, (*waiting).compare)
-	i := s.random.IntN(len(s.waiting))
+	i := s.choose()
 	w := s.waiting[i]
 	s.waiting = slices.Delete(s.waiting, i, i+1)
 	mode := storagetest.Pass
