@@ -92,7 +92,7 @@ func newWorld(t *testing.T, seed uint64, m mutant) *world {
 			if wrap != nil {
 				d = wrap(d)
 			}
-			reg, err := registry.Open(as(t.Context(), name), d, &registry.Options{
+			reg, err := registry.Open(t.Context(), d, &registry.Options{
 				Now: func() time.Time { return time.Now().Add(skew) }, Grace: modelGrace, UploadAge: modelAge, Secret: []byte("0123456789abcdef"),
 			})
 			if err != nil {
