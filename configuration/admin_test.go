@@ -1,6 +1,8 @@
 package configuration
 
 import (
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -55,5 +57,39 @@ func TestDiff(t *testing.T) {
 		if got := Diff(mustParse(t, base), mustParse(t, test.other)); !slices.Equal(got, test.want) {
 			t.Errorf("%s: %q, want %q", test.other, got, test.want)
 		}
+	}
+}
+
+// TestLoadSections: what is wrong elsewhere does not matter, what is wrong in or around the sections does.
+func TestLoadSections(t *testing.T) {
+	const base = "version: 0.1\nstorage: {filesystem: {rootdirectory: /r}}\n"
+	for text, want := range map[string]string{
+		base: "",
+		base + "lgo: {}\nlog: {level: loud}\nauth: {token: {}}\nhttp: {addr: x, tls: {clientauth: y}}\n": "",
+		"storage: {filesystem: {rootdirectory: /r}}\n":                                                   "",
+		base + "http: {admin: {sokcet: /s}}\n":                                                           "http.admin.sokcet",
+		base + "http: []\n":                                                                              "http: must be a section",
+		"version: 0.1\nstorage: {filesystem: {rootdirectory: ''}}\n":                                     "storage.filesystem.rootdirectory",
+		"version: 0.1\n":              "storage: must have one of",
+		"version: [":                  "file",
+		"[]":                          "must be a section",
+		strings.Repeat("a: b\n", 300): "twice",
+	} {
+		path := filepath.Join(t.TempDir(), "file")
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		c, err := LoadSections(path, []string{"REGISTRY_LOG_LEVEL=silent"}, "storage", "http.admin")
+		if (err == nil) != (want == "") || err != nil && !strings.Contains(err.Error(), want) {
+			t.Errorf("%.60q: %v, want %q", text, err, want)
+		}
+		if want == "" {
+			if socket, _ := c.AdminSocket(); socket != "/r/admin/socket" {
+				t.Errorf("%q: %s", text, socket)
+			}
+		}
+	}
+	if _, err := LoadSections(filepath.Join(t.TempDir(), "none"), nil); err == nil {
+		t.Error("no file is no error")
 	}
 }

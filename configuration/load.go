@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"reflect"
+	"slices"
 	"strings"
 )
 
@@ -50,8 +51,46 @@ func Parse(name string, data []byte, environ []string) (*Config, []Warning, erro
 	return parse(name, data, environ, readFile)
 }
 
+// LoadSections is Load for who needs the given sections alone, by their full keys: whatever is wrong elsewhere is no error,
+// and what the configuration has there is not to be relied on.
+func LoadSections(file string, environ []string, sections ...string) (*Config, error) {
+	data, err := readFile(file)
+	if err != nil {
+		return nil, fmt.Errorf("read the configuration: %w", err)
+	}
+	config, r, err := decode(file, data, environ, readFile)
+	if err != nil {
+		return nil, err
+	}
+	if !r.full() { // else not all that is wrong is known
+		r.errs = slices.DeleteFunc(r.errs, func(err error) bool {
+			e, known := err.(*Error)
+			return known && e.Key != "" && !slices.ContainsFunc(sections, func(s string) bool { return within(e.Key, s) || within(s, e.Key) })
+		})
+	}
+	if len(r.errs) > 0 {
+		return nil, errors.Join(r.errs...)
+	}
+	return config, nil
+}
+
+// within reports whether a full key is that of a section, or of something below it.
+func within(key, section string) bool { return key == section || strings.HasPrefix(key, section+".") }
+
 // parse is Parse with a way to read the files that variables name.
 func parse(name string, data []byte, environ []string, read func(string) ([]byte, error)) (*Config, []Warning, error) {
+	config, r, err := decode(name, data, environ, read)
+	if err != nil {
+		return nil, nil, err
+	}
+	if len(r.errs) > 0 {
+		return nil, r.warnings, errors.Join(r.errs...)
+	}
+	return config, r.warnings, nil
+}
+
+// decode returns a configuration as far as it could be read, and what is wrong with it; an error when that is all of it.
+func decode(name string, data []byte, environ []string, read func(string) ([]byte, error)) (*Config, *report, error) {
 	root, err := parseYAML(data, func(line int) string { return fmt.Sprintf("%s:%d", name, line) })
 	if err != nil {
 		return nil, nil, err
@@ -67,11 +106,8 @@ func parse(name string, data []byte, environ []string, read func(string) ([]byte
 	config := &Config{}
 	d := decoder{report: r, name: name, sources: map[string]string{}}
 	d.section(root, reflect.ValueOf(config).Elem(), "")
-	if len(r.errs) > 0 {
-		return nil, r.warnings, errors.Join(r.errs...)
-	}
 	config.sources = d.sources
-	return config, r.warnings, nil
+	return config, r, nil
 }
 
 // oldLogLevel makes the old key loglevel log.level, unless that is there too.

@@ -46,7 +46,7 @@ func (r *remote) do(ctx context.Context, method, path string, in, out any) error
 	return err
 }
 
-// find returns the path of the socket. What a configuration says beside that may be as wrong as it likes, but its keys.
+// find returns the path of the socket. What is wrong elsewhere in the configuration is for the server to say.
 func (r *remote) find() (string, error) {
 	if r.socket != "" {
 		return r.socket, nil
@@ -55,9 +55,9 @@ func (r *remote) find() (string, error) {
 	if err != nil {
 		return "", err
 	}
-	c, _, err := configuration.Load(file, r.env.environ)
+	c, err := configuration.LoadSections(file, r.env.environ, "storage", "http.admin")
 	if err != nil {
-		return "", fmt.Errorf("%w\nthe server was not asked: name its socket (--socket) to reach it with a configuration that is not valid", err)
+		return "", fmt.Errorf("%w\nthe server was not asked: name its socket (--socket) to reach it without the configuration", err)
 	}
 	socket, _ := c.AdminSocket()
 	switch {
