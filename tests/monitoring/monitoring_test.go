@@ -288,13 +288,13 @@ type prometheus struct {
 }
 
 // startPrometheus runs a Prometheus until the test ends.
-func startPrometheus(t *testing.T, config string) prometheus {
+func startPrometheus(t *testing.T, config string, flags ...string) prometheus {
 	t.Helper()
 	dir, addr := t.TempDir(), freeAddr(t)
 	file := filepath.Join(dir, "prometheus.yml")
 	must(t, os.WriteFile(file, []byte(config), 0o600))
-	cmd := exec.Command("prometheus", "--config.file="+file, "--storage.tsdb.path="+filepath.Join(dir, "data"), "--web.listen-address="+addr,
-		"--enable-feature=native-histograms", "--log.level=warn")
+	cmd := exec.Command("prometheus", append(flags, "--config.file="+file, "--storage.tsdb.path="+filepath.Join(dir, "data"),
+		"--web.listen-address="+addr, "--log.level=warn")...)
 	var log strings.Builder
 	cmd.Stdout, cmd.Stderr = &log, &log
 	must(t, cmd.Start())
@@ -361,23 +361,35 @@ func selfSigned(t *testing.T) string {
 	return dir
 }
 
-// TestPrometheus has both endpoints read by a Prometheus with the rules loaded.
+// TestPrometheus has both endpoints read by a Prometheus with the rules loaded, by classic and by native histograms: where it
+// asks for the latter, Prometheus keeps nothing else of them.
 func TestPrometheus(t *testing.T) {
 	harness.Need(t, "prometheus")
+	t.Run("classic", func(t *testing.T) {
+		readBy(t, `berth_http_request_duration_seconds_bucket{route="manifest_put",le="+Inf",job=%q}`)
+	})
+	t.Run("native", func(t *testing.T) {
+		readBy(t, `histogram_count(berth_http_request_duration_seconds{route="manifest_put",job=%q})`, "--enable-feature=native-histograms")
+	})
+}
+
+// readBy has a registry read by a Prometheus with these flags; puts counts manifests put, of a job.
+func readBy(t *testing.T, puts string, flags ...string) {
 	tls := selfSigned(t)
 	s, debug := serve(t, harness.Options{TLS: tls})
 	p := startPrometheus(t, fmt.Sprintf(prometheusConfig, filepath.Join(harness.Root(), "docs", "monitoring", "alerts.yml"),
-		filepath.Join(tls, "ca.crt"), secret, s.Addr, debug))
+		filepath.Join(tls, "ca.crt"), secret, s.Addr, debug), flags...)
 	p.await("count(up == 1)", 2)
 	received, _ := traffic(t, s)
 	for _, job := range []string{"berth", "debug"} {
 		p.await(`sum(berth_http_received_bytes_total{job="`+job+`"})`, float64(received))
 		p.await(`imageregistry_http_requests_total{code="405",method="unknown",job="`+job+`"}`, 1)
-		p.await(`histogram_count(berth_http_request_duration_seconds{route="manifest_put",job="`+job+`"})`, 2) // native
+		p.await(fmt.Sprintf(puts, job), 2)
 		p.await(`imageregistry_request_duration_seconds_count{operation="BlobStore.ServeBlob",job="`+job+`"}`, 3)
 		p.await(`count(berth_tls_certificate_expiry_timestamp_seconds{job="`+job+`"} > time())`, 1)
 	}
 	p.await(`imageregistry:operations_count:sum{operation="ManifestService.Put"}`, 4) // of both jobs
+	p.wantDashboard()
 	p.wantRules()
 }
 
