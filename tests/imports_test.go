@@ -55,7 +55,7 @@ var withoutHTTP = []string{"registry", "storage", "storage/filesystem", "storage
 
 // testOnly are modules that only tests have a use for, by the beginning of their path.
 var testOnly = []string{"berth/tests", "github.com/google/go-containerregistry", "github.com/regclient/", "oras.land/", "github.com/containers/",
-	"github.com/docker/docker", "github.com/testcontainers/", "github.com/stretchr/", "github.com/johannesboyne/", "github.com/fsouza/"}
+	"github.com/docker/docker", "github.com/testcontainers/", "github.com/stretchr/", "github.com/johannesboyne/", "github.com/oauth2-proxy/", "github.com/fsouza/"}
 
 // A pkg is what `go list` tells of a package.
 type pkg struct {

@@ -2,6 +2,7 @@ package api
 
 import (
 	"encoding/json"
+	"errors"
 	"io"
 	"mime"
 	"net/http"
@@ -25,12 +26,18 @@ func (a *API) sendsForPasses() bool { return a.o.Passes != nil && a.o.SendForPas
 // challenge returns the WWW-Authenticate header for a client that lacks the accesses. Where clients get passes they are
 // asked for a password, by the first way there is.
 func (a *API) challenge(c *call, want []auth.Access, refused error) string {
-	if a.sendsForPasses() && c.kind != kindToken {
-		if realm := a.urls.absolute(c.r, tokenPath); realm != "" {
-			return auth.BearerChallenge{Realm: realm, Service: a.o.Passes.Service()}.For(refused, want...).String()
-		}
+	if !a.sendsForPasses() || c.kind == kindToken {
+		return a.o.Challenge(c.r, want, refused)
 	}
-	return a.o.Challenge(c.r, want, refused)
+	realm := a.urls.absolute(c.r, tokenPath)
+	if realm == "" {
+		return a.o.Challenge(c.r, want, refused)
+	}
+	b := auth.BearerChallenge{Realm: realm, Service: a.o.Passes.Service()}.For(refused, want...)
+	if errors.Is(refused, auth.ErrDenied) && auth.HasCredentials(c.r) { // it has a pass of nobody: another such one helps nobody
+		b.Error = "insufficient_scope"
+	}
+	return b.String()
 }
 
 // getToken gives a token for the Basic credentials of a request, or for none, as the token authentication of the

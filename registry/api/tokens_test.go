@@ -122,7 +122,8 @@ func TestTokens(t *testing.T) {
 		w.run(
 			exchange{do: "GET /v2/", header: "Authorization: Bearer {token}", want: 200},
 			exchange{do: "GET /v2/a/manifests/v1", header: "Authorization: Bearer {token}", want: 404},
-			exchange{do: "POST /v2/a/blobs/uploads/", header: "Authorization: Bearer {token}", want: 401, answer: realm + `,scope="repository:a:pull,push"`},
+			exchange{do: "POST /v2/a/blobs/uploads/", header: "Authorization: Bearer {token}", want: 401,
+				answer: realm + `,scope="repository:a:pull,push",error="insufficient_scope"`},
 		)
 	}
 }

@@ -125,7 +125,7 @@ func ctrAccount(t *testing.T, w way) account {
 	}
 	pull := func(repo, tag string) error { return do("pull", w.Addr+"/"+repo+":"+tag) }
 	return account{
-		terse: true,
+		terse: true, lazy: true,
 		login: func(name, password string) error {
 			user = []string{"--user", name + ":" + password}
 			return pull("team/given", "given")

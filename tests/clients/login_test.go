@@ -87,20 +87,6 @@ var (
 	denied  = []string{"denied", "forbidden"}
 )
 
-// TestAnonymousDocker shows what docs/security.md warns of: where everybody may pull, the docker engine takes the 200 of
-// /v2/ to mean that nobody logs in. It pulls, believes any password, and never sends one.
-func TestAnonymousDocker(t *testing.T) {
-	docker, s := docker(t), guarded(t, "REGISTRY_AUTH_ANONYMOUS=[pull]")
-	skopeo := find(t, "skopeo")
-	image := s.Addr + "/team/app:1"
-	set := content.Algorithm(content.Digest).Image("anonymous", content.AMD64(), []int{1000}, nil)
-	skopeo.run("copy", "--dest-tls-verify=false", "--dest-creds", "ann:"+annPassword, "oci:"+layout(t, "1", set)+":1", "docker://"+image)
-	docker.run("pull", image)
-	docker.run("login", "--username", "ann", "--password", "wrong", s.Addr)
-	docker.run("login", "--username", "ann", "--password", annPassword, s.Addr)
-	fails(t, docker, unknown, "push", image)
-}
-
 // TestPodmanOpen logs in with podman where everybody may pull.
 func TestPodmanOpen(t *testing.T) {
 	podman, s := contained(t, "podman"), guarded(t, "REGISTRY_AUTH_ANONYMOUS=[pull]")

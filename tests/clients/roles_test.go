@@ -44,6 +44,7 @@ type account struct {
 	copy               func(from, to string) error // of the tag given
 	catalog            func() (string, error)
 	terse              bool // it does not show the message of an answer to a login
+	lazy               bool // it sends no password where none is asked for
 }
 
 // accounts are the clients whose users log in. Where a client keeps a password without trying it, login tries it by a pull of

@@ -1,0 +1,146 @@
+package clients
+
+import (
+	"slices"
+	"testing"
+	"time"
+
+	"berth/tests/harness"
+)
+
+// Credentials are what a user types.
+type credentials struct{ user, password string }
+
+// A cast are the users of a test by their parts: ann may push to team/**, bob pull from it, pat delete from it.
+type cast struct {
+	ann, bob, pat credentials
+	strangers     map[string]credentials // who cannot log in
+	open          bool                   // everybody may pull
+	nobody        []string               // what is told who did not log in
+	refused       []string               // what is told who may not
+}
+
+// passwords are the users of the file of passwords.
+func passwords() cast {
+	return cast{
+		ann: credentials{"ann", annPassword}, bob: credentials{"bob", bobPassword}, pat: credentials{"pat", patPassword},
+		strangers: map[string]credentials{"a wrong password": {"ann", "wrong"}, "an unknown user": {"eve", annPassword}},
+		nobody:    unknown, refused: denied,
+	}
+}
+
+// tooNarrow is what is told who has a token that does not do. The last is what containerd 1.6 now and then says of any
+// refusal in the middle of a push.
+var tooNarrow = slices.Concat(unknown, denied, []string{"authorization failed", "closed pipe"})
+
+// worlds are registries with a way to log in each.
+var worlds = []struct {
+	name string
+	open func(*testing.T) (*harness.Server, cast)
+}{
+	{"always", func(t *testing.T) (*harness.Server, cast) {
+		return guarded(t, "REGISTRY_AUTH_TOKENENDPOINT_MODE=always"), passwords()
+	}},
+	{"open", func(t *testing.T) (*harness.Server, cast) {
+		c := passwords()
+		c.open, c.nobody = true, tooNarrow
+		return guarded(t, "REGISTRY_AUTH_ANONYMOUS=[pull]"), c
+	}},
+	{"ID", func(t *testing.T) (*harness.Server, cast) { return identified(t) }},
+	{"IDalways", func(t *testing.T) (*harness.Server, cast) {
+		return identified(t, "REGISTRY_AUTH_TOKENENDPOINT_MODE=always")
+	}},
+	{"server", func(t *testing.T) (*harness.Server, cast) {
+		env := newTokenServer(t)
+		c := passwords()
+		for _, name := range []string{"stray", "late", "odd"} {
+			c.strangers[tokenUsers[name]] = credentials{name, tokenUsers[name]}
+		}
+		c.nobody = tooNarrow
+		c.refused = tooNarrow
+		return harness.Start(t, harness.Options{Env: append(env, "REGISTRY_AUTH_HTPASSWD_PATH="+usersFile(t))}), c
+	}},
+}
+
+// identified runs a registry that takes ID tokens of a provider, beside passwords.
+func identified(t *testing.T, env ...string) (*harness.Server, cast) {
+	t.Helper()
+	m, issuer := identityProvider(t)
+	s := guarded(t, append(env, issuer)...)
+	c := passwords()
+	staff := func(user string) credentials { return credentials{"anybody", idToken(t, m, user, "staff")} }
+	c.ann, c.bob, c.pat = staff("ann"), staff("bob"), staff("pat")
+	c.strangers["an ID token of who is not let in"] = credentials{"anybody", idToken(t, m, "ann", "guests")}
+	audience := m.ClientID
+	m.ClientID = "another"
+	c.strangers["an ID token for another service"] = staff("ann")
+	m.ClientID = audience
+	m.FastForward(-2 * time.Hour)
+	c.strangers["an expired ID token"] = staff("ann")
+	other, _ := identityProvider(t)
+	c.strangers["an ID token of another issuer"] = credentials{"anybody", idToken(t, other, "ann", "staff")}
+	return s, c
+}
+
+// TestLogins does with each client, by each way to log in, what its users may do and what they may not.
+func TestLogins(t *testing.T) {
+	for _, client := range accounts {
+		t.Run(client.name, func(t *testing.T) {
+			for _, world := range worlds {
+				t.Run(world.name, func(t *testing.T) {
+					t.Parallel()
+					s, c := world.open(t)
+					given(t, s)
+					logins(t, client.open(t, way{s, ""}), c)
+				})
+			}
+		})
+	}
+}
+
+func logins(t *testing.T, a account, c cast) {
+	t.Helper()
+	expect(t, "a push of nobody", a.push("team/app"), c.nobody...)
+	for name, s := range c.strangers {
+		if err := a.login(s.user, s.password); !a.lazy || !c.open {
+			expect(t, "a login with "+name, err, slices.Concat(unknown, c.nobody)...)
+		}
+		_ = a.logout() // what was not kept needs none
+	}
+
+	expect(t, "ann's login", a.login(c.ann.user, c.ann.password))
+	expect(t, "ann's push", a.push("team/app"))
+	expect(t, "ann's pull", a.pull("team/app"))
+	expect(t, "ann's push elsewhere", a.push("else/app"), c.refused...)
+	if a.remove != nil {
+		expect(t, "ann's delete", a.remove("team/app"), c.refused...)
+	}
+	if a.copy != nil {
+		expect(t, "ann's copy", a.copy("team/given", "team/copied"))
+		expect(t, "ann's copy to elsewhere", a.copy("team/given", "else/copied"), c.refused...)
+		if !c.open {
+			expect(t, "ann's copy from elsewhere", a.copy("else/app", "team/copied"), c.refused...)
+		}
+	}
+	expect(t, "the logout", a.logout())
+	expect(t, "a push after the logout", a.push("team/bob"), c.nobody...) // of what is not there: some ask before they push
+	if c.open {
+		expect(t, "a pull after the logout", a.pull("team/app"))
+	} else {
+		expect(t, "a pull after the logout", a.pull("team/app"), c.nobody...)
+	}
+
+	expect(t, "bob's login", a.login(c.bob.user, c.bob.password))
+	expect(t, "bob's pull", a.pull("team/app"))
+	expect(t, "bob's push", a.push("team/bob"), c.refused...)
+	if a.catalog != nil {
+		_, err := a.catalog()
+		expect(t, "bob's catalog", err)
+	}
+	expect(t, "bob's logout", a.logout())
+
+	expect(t, "pat's login", a.login(c.pat.user, c.pat.password))
+	if a.remove != nil {
+		expect(t, "pat's delete", a.remove("team/app"))
+	}
+}
