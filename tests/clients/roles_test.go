@@ -18,6 +18,9 @@ import (
 // loopback addresses the docker engine verifies no certificate.
 const farHost = "192.0.2.1"
 
+// revocation bounds the wait for a change of the file of users, which takes a second where the machine is not busy.
+const revocation = 20 * time.Second
+
 // A way is how a client gets to a registry: in plain HTTP, or over TLS by an authority of its own.
 type way struct {
 	*harness.Server
@@ -154,7 +157,7 @@ func revoked(t *testing.T, a account, users string) {
 	t.Helper()
 	berth(t).run("user", "remove", users, "bob")
 	var err error
-	for end := time.Now().Add(5 * time.Second); err == nil && time.Now().Before(end); {
+	for end := time.Now().Add(revocation); err == nil && time.Now().Before(end); {
 		err = a.pull("team/app")
 	}
 	expect(t, "a pull of bob, whom there is no more,", err, unknown...)
