@@ -155,6 +155,16 @@ func (c *conn) CloseWrite() error {
 	return nil
 }
 
+// restoring gives net/http back the body that it made, whatever handlers have put around it. By its type it knows not to
+// reset the connection of a client that still sends: such a client would not get to read the answer.
+func restoring(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		body := r.Body
+		next.ServeHTTP(w, r)
+		r.Body = body
+	})
+}
+
 // progressing lets the body of a request take as long as it needs, but fails it when nothing comes for the timeout. That
 // begins to count when somebody begins to read: a request may have to wait for its turn.
 func progressing(next http.Handler, timeout time.Duration) http.Handler {

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"berth/auth"
+	"berth/metrics"
 	"berth/registry"
 	"berth/registry/api"
 	"berth/registry/gate"
@@ -102,6 +103,24 @@ func TestRefusedBeforeTheBody(t *testing.T) {
 		body, _ := io.ReadAll(r.Body)
 		if r.Header.Get("Retry-After") == "" || !bytes.Contains(body, []byte(`"TOOMANYREQUESTS"`)) {
 			t.Errorf("%s: %v %s", header, r.Header, body)
+		}
+	}
+}
+
+// TestRefusalIsRead has clients that send all of a body before they read the answer: it must not be lost in a reset.
+func TestRefusalIsRead(t *testing.T) {
+	g := gate.New(oneOf(gate.Write, 0), nil)
+	s := start(t, limited(t, g), Options{Metrics: metrics.New(metrics.Options{})}, nil)
+	defer hold(t, g, gate.Write).Leave()
+	for _, size := range []int{1 << 10, 200 << 10, 300 << 10} {
+		c := say(t, s.addr, fmt.Sprintf("PUT /v2/a/manifests/x HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n", size))
+		answer(t, c, http.StatusTooManyRequests)
+		for range 10 {
+			if _, err := c.Write(make([]byte, size/20)); err != nil {
+				t.Errorf("%d bytes: %v", size, err)
+				break
+			}
+			time.Sleep(5 * time.Millisecond) // for a reset to arrive
 		}
 	}
 }

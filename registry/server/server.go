@@ -85,8 +85,9 @@ func New(api http.Handler, o Options) *Server {
 	}
 	s := &Server{o: o, supervisor: supervisor{os.Getenv}}
 	s.probe = &probe{check: o.Check, timeout: probeTimeout, ttl: probeTTL, log: o.Log}
+	observed := observe.Handler(progressing(s.routes(api), o.ProgressTimeout), observe.Options{AccessLog: o.AccessLog, Metrics: o.Metrics}, o.Log)
 	s.http = &http.Server{
-		Handler:           streaming(observe.Handler(progressing(s.routes(api), o.ProgressTimeout), observe.Options{AccessLog: o.AccessLog, Metrics: o.Metrics}, o.Log), o.ProgressTimeout),
+		Handler:           restoring(streaming(observed, o.ProgressTimeout)),
 		ReadHeaderTimeout: o.ReadHeaderTimeout,
 		IdleTimeout:       o.IdleTimeout,
 		MaxHeaderBytes:    o.MaxHeaderBytes,

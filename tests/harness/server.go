@@ -30,6 +30,7 @@ type Options struct {
 	Env     []string // REGISTRY_… variables over the generated configuration
 	Race    bool     // under the race detector, where it can be had
 	TLS     string   // the folder of what `berth tls self-signed` wrote, to serve HTTPS with
+	Config  string   // more sections of the configuration, in YAML
 }
 
 // A Server is one address and one store, served by one process after another.
@@ -41,6 +42,7 @@ type Server struct {
 	t      testing.TB
 	binary string
 	config string
+	base   string // of the configuration, without Options.Config
 	env    []string
 	log    logBuffer
 	cmd    *exec.Cmd
@@ -65,12 +67,36 @@ func Start(t testing.TB, o Options) *Server {
 		s.secure(o.TLS)
 	}
 	s.config = filepath.Join(t.TempDir(), "config.yml")
-	if err := os.WriteFile(s.config, []byte(configuration(o.Storage, s.Root, s.Addr)), 0o600); err != nil {
-		t.Fatal(err)
-	}
+	s.base = configuration(o.Storage, s.Root, s.Addr)
+	s.configure(o.Config)
 	s.launch()
 	t.Cleanup(s.end)
 	return s
+}
+
+// configure writes the configuration, with more sections.
+func (s *Server) configure(more string) {
+	s.t.Helper()
+	if err := os.WriteFile(s.config, []byte(s.base+more), 0o600); err != nil {
+		s.t.Fatal(err)
+	}
+}
+
+// Reconfigure has the server read its configuration again, with other sections in place of those of [Options], and waits
+// until it says something of that in its log.
+func (s *Server) Reconfigure(more, says string) {
+	s.t.Helper()
+	s.configure(more)
+	said := func() int { return strings.Count(s.Log(), says) }
+	before := said()
+	if err := s.cmd.Process.Signal(syscall.SIGHUP); err != nil {
+		s.t.Fatal(err)
+	}
+	for deadline := time.Now().Add(startLimit); said() == before; time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			s.t.Fatalf("the server does not say %q\n%s", says, s.Log())
+		}
+	}
 }
 
 func findBinary(t testing.TB, race bool) string {
