@@ -68,7 +68,7 @@ func judgeRange(header string, size int64) (v rangeVerdict, from, bytes int64) {
 		return rangeIgnore, 0, 0
 	}
 	for spec := range strings.SplitSeq(specs, ",") {
-		if spec = strings.TrimSpace(spec); spec == "" {
+		if spec = strings.Trim(spec, " \t"); spec == "" {
 			continue
 		}
 		first, last, ok := strings.Cut(spec, "-")

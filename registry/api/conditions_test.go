@@ -1,8 +1,13 @@
 package api
 
 import (
+	"net/http"
+	"net/http/httptest"
+	"regexp"
+	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"berth/registry"
 )
@@ -70,9 +75,43 @@ func TestParseContentRange(t *testing.T) {
 	}
 }
 
+// FuzzRange wants what is judged well-formed to be served by http.ServeContent, from there and as much, and what is
+// written plainly to be judged so.
+func FuzzRange(f *testing.F) {
+	for _, header := range []string{"bytes=0-0", "bytes=5-", "bytes=-3", "bytes=0-1, 4-5", "bytes=3-9223372036854775807", "bytes=-0", "bytes=,",
+		"bytes=5-4", "bytes=0-1,x", "bytes= 0-1", "bytes=0-0,-1", "lines=1-2", "bytes=10-", "bytes=-99,-99", "bytes=0-1,\u00a02-3", "x"} {
+		f.Add(header, uint8(10))
+		f.Add(header, uint8(0))
+	}
+	plain := regexp.MustCompile(`\Abytes=(\d{1,3})-(\d{1,3})\z`)
+	f.Fuzz(func(t *testing.T, header string, size uint8) {
+		verdict, from, n := judgeRange(header, int64(size))
+		if m := plain.FindStringSubmatch(header); m != nil && size > 0 {
+			first, _ := strconv.Atoi(m[1]) // digits, as the expression says
+			last, _ := strconv.Atoi(m[2])
+			if want := first <= last && first < int(size); want != (verdict == rangeServe) {
+				t.Fatalf("%q of %d bytes is judged %d", header, size, verdict)
+			}
+		}
+		if verdict != rangeServe {
+			return
+		}
+		w, r := httptest.NewRecorder(), httptest.NewRequest(http.MethodGet, "/", nil)
+		r.Header["Range"] = []string{header}
+		http.ServeContent(w, r, "", time.Time{}, strings.NewReader(strings.Repeat("x", int(size))))
+		single := "bytes " + itoa(from) + "-" + itoa(from+n-1) + "/" + itoa(int64(size))
+		switch got := w.Header().Get("Content-Range"); {
+		case w.Code == http.StatusOK && n >= int64(size): // ranges that are more than the whole, or it
+		case w.Code != http.StatusPartialContent, !strings.Contains(header, ",") && got != single:
+			t.Fatalf("%q of %d bytes: from %d on %d bytes, and served were %d %q", header, size, from, n, w.Code, got)
+		}
+	})
+}
+
 func FuzzParseContentRange(f *testing.F) {
-	f.Add("0-5")
-	f.Add("bytes 0-5/6")
+	for _, header := range []string{"", "0-5", "bytes 0-5/6", "bytes 0-5/*", "5-0", "-5", "5-", "0-9223372036854775808", "bytes=0-5", "+0-5", " 0-5"} {
+		f.Add(header)
+	}
 	f.Fuzz(func(t *testing.T, header string) {
 		if start, end, err := parseContentRange(header); err == nil && header != "" && (start < 0 || end < start) {
 			t.Fatalf("%q is %d to %d", header, start, end)

@@ -59,7 +59,7 @@ func (u *urls) absolute(r *http.Request, path string) string {
 
 // path returns the absolute path of a path below the prefix. A proxy that strips a prefix of its own tells so.
 func (u *urls) path(r *http.Request, path string) string {
-	if stripped := strings.TrimSuffix(firstOf(r.Header.Get("X-Forwarded-Prefix")), "/"); stripped != "" && validPrefix(stripped) {
+	if stripped := strings.TrimRight(firstOf(r.Header.Get("X-Forwarded-Prefix")), "/"); stripped != "" && validPrefix(stripped) {
 		return stripped + u.prefix + path
 	}
 	return u.prefix + path

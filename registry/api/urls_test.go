@@ -4,7 +4,13 @@ import (
 	"crypto/tls"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
+	"reflect"
+	"regexp"
+	"strings"
 	"testing"
+
+	"berth/registry/observe"
 )
 
 func TestLocation(t *testing.T) {
@@ -39,6 +45,7 @@ func TestLocation(t *testing.T) {
 		{name: "line break", header: header{"X-Forwarded-Host": "x.test\r\nSet-Cookie: a"}, want: "http://registry.test:5000/v2/a"},
 		{name: "odd port", header: header{"X-Forwarded-Host": "x.test", "X-Forwarded-Port": "1/evil"}, want: "http://x.test/v2/a"},
 		{name: "odd prefix", header: header{"X-Forwarded-Prefix": "//evil.test"}, want: "http://registry.test:5000/v2/a"},
+		{name: "a prefix of slashes", relative: true, header: header{"X-Forwarded-Prefix": "//"}, want: "/v2/a"},
 		{name: "climbing prefix", header: header{"X-Forwarded-Prefix": "/../x"}, want: "http://registry.test:5000/v2/a"},
 		{name: "odd forwarded", header: header{"Forwarded": `host="x.test/evil";proto=gopher`}, want: "http://registry.test:5000/v2/a"},
 	} {
@@ -75,4 +82,32 @@ func TestURLsRefused(t *testing.T) {
 			t.Errorf("the host %q and the prefix %q are accepted", test[0], test[1])
 		}
 	}
+}
+
+// FuzzLink wants the Link to the next page to be one, whatever names and proxies there are: it leads to where the request
+// went, on the same host, and says again all that the query has.
+func FuzzLink(f *testing.F) {
+	f.Add("", "v1", "", uint16(5))
+	f.Add("/reg/", "a/b", "application/vnd.x+json", uint16(0))
+	f.Add("//evil.test", `>; rel="prev"`, "a&n=9", uint16(1))
+	f.Add("/a, /b", "\r\nSet-Cookie: a", "%", uint16(9))
+	f.Add("//", "", "", uint16(9))
+	f.Add("/..", "<>", "\x00\xff", uint16(9))
+	form := regexp.MustCompile(`\A<(/[!-;=?-~]*)>; rel="next"\z`)
+	f.Fuzz(func(t *testing.T, forwarded, last, artifactType string, n uint16) {
+		a := &API{urls: urls{prefix: "/p"}}
+		r := httptest.NewRequest(http.MethodGet, "http://registry.test/p/v2/a/b/tags/list", nil)
+		r.Header["X-Forwarded-Prefix"] = []string{forwarded}
+		w := httptest.NewRecorder()
+		query := url.Values{"n": {itoa(int64(n))}, "last": {last}, "artifactType": {artifactType}}
+		a.linkNext(&call{w: observe.Of(w, r), r: r}, query)
+		m := form.FindStringSubmatch(w.Header().Get("Link"))
+		if m == nil {
+			t.Fatalf("the Link is %q", w.Header().Get("Link"))
+		}
+		next, err := r.URL.Parse(m[1])
+		if err != nil || next.Host != "registry.test" || !strings.HasSuffix(next.Path, "/p/v2/a/b/tags/list") || !reflect.DeepEqual(next.Query(), query) {
+			t.Errorf("%s leads to %v, %v", m[1], next, err)
+		}
+	})
 }
