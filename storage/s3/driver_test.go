@@ -1,0 +1,176 @@
+package s3
+
+import (
+	"errors"
+	"io"
+	"io/fs"
+	"strings"
+	"testing"
+	"time"
+
+	"berth/storage"
+	"berth/storage/storagetest"
+)
+
+// The ways of the driver, by what a service can do.
+var ways = []struct {
+	name     string
+	service  traits
+	change   func(*Options)
+	emulated bool
+	direct   bool
+}{
+	{name: "tombstones", service: traits{noDeleteConditions: true}},
+	{name: "a look-alike is not trusted", service: traits{}},
+	{name: "conditional DELETE", service: traits{}, change: func(o *Options) { o.Conditional = Yes }, direct: true},
+	{name: "AWS", service: traits{}, change: func(o *Options) { o.Endpoint, o.Region = "", "eu-central-1" }, direct: true},
+	{name: "a DELETE of nothing that passes", service: traits{absentDeletes: true},
+		change: func(o *Options) { o.Endpoint, o.Region = "", "eu-central-1" }},
+	{name: "no conditional PUT", service: traits{noPutConditions: true}, change: func(o *Options) { o.Replicas = 1 }, emulated: true},
+}
+
+func TestSuite(t *testing.T) {
+	for _, way := range ways {
+		t.Run(way.name, func(t *testing.T) {
+			storagetest.Test(t, func(t *testing.T) storage.Driver {
+				service := newFake()
+				service.traits = way.service
+				o := over(service)
+				if way.change != nil {
+					way.change(&o)
+				}
+				d := openOver(t, o)
+				if d.emulated != way.emulated || d.direct != way.direct {
+					t.Fatalf("emulated is %t, direct %t", d.emulated, d.direct)
+				}
+				return d
+			})
+		})
+	}
+}
+
+func TestProbeLeavesNothing(t *testing.T) {
+	service := newFake()
+	openOver(t, over(service))
+	if len(service.objects) != 0 || len(service.uploads) != 0 {
+		t.Errorf("the probe left %v", service.objects)
+	}
+	t.Logf("%d requests: %q", len(service.requests), service.requests)
+}
+
+func TestRefusesWithoutConditions(t *testing.T) {
+	service := newFake()
+	service.noPutConditions = true
+	_, err := Open(t.Context(), over(service))
+	if err == nil || !strings.Contains(err.Error(), "storage.replicas") {
+		t.Errorf("Open = %v, want an error about storage.replicas", err)
+	}
+}
+
+// TestTombstones looks at what a deletion under a condition leaves.
+func TestTombstones(t *testing.T) {
+	service := newFake()
+	d := openOver(t, over(service))
+	info, err := d.Put(t.Context(), "a/b", strings.NewReader("x"), 1, storage.Absent())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := d.Delete(t.Context(), "a/b", storage.Match(info.Rev)); err != nil {
+		t.Fatal(err)
+	}
+	if o, ok := service.objects["root/a/b"]; !ok || len(o.body) != 0 {
+		t.Errorf("the bucket has %q, %t where a tombstone is expected", o.body, ok)
+	}
+	if _, err := d.Stat(t.Context(), "a/b"); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("Stat of a tombstone = %v", err)
+	}
+	if _, err := d.Put(t.Context(), "a/b", strings.NewReader(""), 0, storage.Absent()); err != nil {
+		t.Errorf("Put over a tombstone = %v", err)
+	}
+	if info, err := d.Stat(t.Context(), "a/b"); err != nil || info.Size != 0 {
+		t.Errorf("Stat of an empty object = %+v, %v", info, err)
+	}
+}
+
+// TestForeignKeys has the bucket contain what is not ours.
+func TestForeignKeys(t *testing.T) {
+	service := newFake()
+	d := openOver(t, over(service))
+	for _, key := range []string{"root/folder/", "root/with space", "rootless", "root"} {
+		service.objects[key] = fakeObject{body: []byte("foreign"), etag: `"e"`}
+	}
+	for info, err := range d.List(t.Context(), "", "") {
+		t.Errorf("List yields %+v, %v", info, err)
+	}
+}
+
+// TestTidy removes the parts of abandoned uploads of ours, and no others.
+func TestTidy(t *testing.T) {
+	service := newFake()
+	d := openOver(t, over(service))
+	old := time.Now().Add(-10 * 24 * time.Hour)
+	service.uploads["old"] = &fakeUpload{key: "root/data/1/x", began: old}
+	service.uploads["new"] = &fakeUpload{key: "root/data/1/y", began: time.Now()}
+	service.uploads["foreign"] = &fakeUpload{key: "backup/z", began: old}
+	n, _, err := d.Tidy(t.Context(), time.Now().Add(-time.Hour))
+	if _, left := service.uploads["old"]; err != nil || n != 1 || left || len(service.uploads) != 2 {
+		t.Errorf("Tidy = %d, %v and left %v", n, err, service.uploads)
+	}
+}
+
+func TestDeleteAll(t *testing.T) {
+	service := newFake()
+	d := openOver(t, over(service))
+	var keys []string
+	for i := range 2500 {
+		keys = append(keys, "data/"+random()[:8]+string(rune('a'+i%26)))
+		service.objects["root/"+keys[i]] = fakeObject{body: []byte("x"), etag: `"e"`}
+	}
+	service.requests = nil
+	if err := storage.DeleteAll(t.Context(), d, keys...); err != nil || len(service.objects) != 0 || len(service.requests) != 3 {
+		t.Errorf("DeleteAll = %v; %d objects are left after %d requests", err, len(service.objects), len(service.requests))
+	}
+}
+
+// TestCalls counts the requests of each operation.
+func TestCalls(t *testing.T) {
+	service := newFake()
+	d := openOver(t, over(service))
+	count := func(what string, want int, f func() error) {
+		t.Helper()
+		service.requests = nil
+		if err := f(); err != nil {
+			t.Errorf("%s: %v", what, err)
+		}
+		if len(service.requests) != want {
+			t.Errorf("%s takes %d requests, not %d: %q", what, len(service.requests), want, service.requests)
+		}
+	}
+	var info storage.Info
+	put := func(body string, cond storage.Cond) func() error {
+		return func() (err error) {
+			info, err = d.Put(t.Context(), "k", strings.NewReader(body), -1, cond)
+			return err
+		}
+	}
+	count("a create", 1, put("1", storage.Absent()))
+	count("a put under a condition", 1, func() error { return put("2", storage.Match(info.Rev))() })
+	count("a put of a part", 1, put(strings.Repeat("x", 5<<20-1), storage.Cond{}))
+	count("a put of two parts", 5, put(strings.Repeat("x", 5<<20+1), storage.Cond{}))
+	count("a read", 1, func() error {
+		r, _, err := d.Open(t.Context(), "k", 0, -1)
+		if err == nil {
+			_, err = io.Copy(io.Discard, r)
+		}
+		return err
+	})
+	count("a look", 1, func() error { _, err := d.Stat(t.Context(), "k"); return err })
+	count("a deletion", 1, func() error { return d.Delete(t.Context(), "k", storage.Cond{}) })
+	count("a listing", 1, func() error {
+		for _, err := range d.List(t.Context(), "", "") {
+			return err
+		}
+		return nil
+	})
+	count("a URL", 0, func() error { _, err := d.SignedURL(t.Context(), "k", time.Minute); return err })
+}

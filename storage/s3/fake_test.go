@@ -1,0 +1,301 @@
+package s3
+
+import (
+	"bytes"
+	"crypto/md5"
+	"encoding/hex"
+	"encoding/xml"
+	"fmt"
+	"io"
+	"maps"
+	"net/http"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+)
+
+// A fake is a service of S3 in memory, as far as the driver uses one. It takes the place of the network.
+type fake struct {
+	mu      sync.Mutex
+	objects map[string]fakeObject
+	uploads map[string]*fakeUpload
+	serial  int
+
+	traits
+	requests []string
+}
+
+// traits are what services differ in.
+type traits struct {
+	noPutConditions    bool
+	noDeleteConditions bool
+	absentDeletes      bool // DELETE of what is not there passes under any condition
+}
+
+type fakeObject struct {
+	body     []byte
+	etag     string
+	modified time.Time
+	mark     string
+}
+
+type fakeUpload struct {
+	key   string
+	began time.Time
+	parts map[int][]byte
+}
+
+func newFake() *fake {
+	return &fake{objects: map[string]fakeObject{}, uploads: map[string]*fakeUpload{}}
+}
+
+// RoundTrip serves a request.
+func (f *fake) RoundTrip(r *http.Request) (*http.Response, error) {
+	var body []byte
+	if r.Body != nil {
+		var err error
+		if body, err = io.ReadAll(r.Body); err != nil {
+			return nil, err
+		}
+		r.Body.Close()
+	}
+	if err := r.Context().Err(); err != nil {
+		return nil, err
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.requests = append(f.requests, r.Method+" "+r.URL.Path)
+	_, path, _ := strings.Cut(strings.TrimPrefix(r.URL.Path, "/"), "/")
+	answer := f.serve(r, path, unchunk(r, body))
+	answer.header.Set("Date", time.Now().UTC().Format(http.TimeFormat))
+	length := int64(len(answer.body))
+	if r.Method == http.MethodHead {
+		length, _ = strconv.ParseInt(answer.header.Get("Content-Length"), 10, 64)
+		answer.body = nil
+	}
+	return &http.Response{StatusCode: answer.status, Header: answer.header, Body: io.NopCloser(bytes.NewReader(answer.body)),
+		ContentLength: length, Request: r, ProtoMajor: 1, ProtoMinor: 1}, nil
+}
+
+// unchunk takes the body out of the frames that checksums travel in.
+func unchunk(r *http.Request, body []byte) []byte {
+	if !strings.Contains(r.Header.Get("Content-Encoding"), "aws-chunked") {
+		return body
+	}
+	var plain []byte
+	for {
+		line, rest, ok := bytes.Cut(body, []byte("\r\n"))
+		size, err := strconv.ParseInt(string(bytes.SplitN(line, []byte(";"), 2)[0]), 16, 64)
+		if !ok || err != nil || size == 0 {
+			return plain
+		}
+		plain, body = append(plain, rest[:size]...), rest[size+2:]
+	}
+}
+
+type fakeAnswer struct {
+	status int
+	header http.Header
+	body   []byte
+}
+
+func answer(status int, body string) fakeAnswer {
+	return fakeAnswer{status, http.Header{"Content-Type": {"application/xml"}}, []byte(body)}
+}
+
+func failure(status int, code string) fakeAnswer {
+	return answer(status, "<Error><Code>"+code+"</Code><Message>m</Message></Error>")
+}
+
+func (f *fake) serve(r *http.Request, key string, body []byte) fakeAnswer {
+	query := r.URL.Query()
+	upload := f.uploads[query.Get("uploadId")]
+	switch {
+	case key == "" && r.Method == http.MethodGet && query.Get("list-type") == "2":
+		return f.list(query.Get("prefix"), query.Get("start-after"), query.Get("max-keys"))
+	case key == "" && query.Has("uploads"):
+		return f.listUploads(query.Get("prefix"))
+	case key == "" && query.Has("delete"):
+		return f.deleteMany(body)
+	case key == "":
+		return failure(http.StatusNotImplemented, "NotImplemented")
+	case query.Has("uploads"):
+		f.serial++
+		id := strconv.Itoa(f.serial)
+		f.uploads[id] = &fakeUpload{key, time.Now(), map[int][]byte{}}
+		return answer(200, "<InitiateMultipartUploadResult><UploadId>"+id+"</UploadId></InitiateMultipartUploadResult>")
+	case query.Has("uploadId") && upload == nil:
+		return failure(http.StatusNotFound, "NoSuchUpload")
+	case upload != nil && r.Method == http.MethodPut:
+		n, _ := strconv.Atoi(query.Get("partNumber"))
+		upload.parts[n] = body
+		a := answer(200, "")
+		a.header.Set("ETag", etagOf(body))
+		return a
+	case upload != nil && r.Method == http.MethodPost:
+		return f.join(r, query.Get("uploadId"), upload)
+	case upload != nil:
+		delete(f.uploads, query.Get("uploadId"))
+		return answer(http.StatusNoContent, "")
+	case r.Method == http.MethodPut:
+		return f.put(r, key, body, etagOf(body))
+	case r.Method == http.MethodDelete:
+		return f.delete(r, key)
+	}
+	return f.get(r, key)
+}
+
+func etagOf(body []byte) string {
+	sum := md5.Sum(body)
+	return `"` + hex.EncodeToString(sum[:]) + `"`
+}
+
+func (f *fake) put(r *http.Request, key string, body []byte, etag string) fakeAnswer {
+	old, there := f.objects[key]
+	if !f.noPutConditions {
+		match := r.Header.Get("If-Match")
+		switch {
+		case match != "" && !there:
+			return failure(http.StatusNotFound, "NoSuchKey")
+		case match != "" && match != old.etag, r.Header.Get("If-None-Match") == "*" && there:
+			return failure(http.StatusPreconditionFailed, "PreconditionFailed")
+		}
+	}
+	f.objects[key] = fakeObject{body, etag, time.Now(), r.Header.Get("X-Amz-Meta-" + emptyMark)}
+	a := answer(200, "")
+	a.header.Set("ETag", etag)
+	return a
+}
+
+func (f *fake) delete(r *http.Request, key string) fakeAnswer {
+	old, there := f.objects[key]
+	if match := r.Header.Get("If-Match"); match != "" && !f.noDeleteConditions {
+		switch {
+		case !there && !f.absentDeletes:
+			return failure(http.StatusNotFound, "NoSuchKey")
+		case there && match != old.etag:
+			return failure(http.StatusPreconditionFailed, "PreconditionFailed")
+		}
+	}
+	delete(f.objects, key)
+	return answer(http.StatusNoContent, "")
+}
+
+func (f *fake) deleteMany(body []byte) fakeAnswer {
+	var in struct {
+		Object []struct{ Key string }
+	}
+	if xml.Unmarshal(body, &in) != nil || len(in.Object) > bulk {
+		return failure(http.StatusBadRequest, "MalformedXML")
+	}
+	for _, o := range in.Object {
+		delete(f.objects, o.Key)
+	}
+	return answer(200, "<DeleteResult></DeleteResult>")
+}
+
+func (f *fake) join(r *http.Request, id string, u *fakeUpload) fakeAnswer {
+	var body, sums []byte
+	numbers := slices.Sorted(maps.Keys(u.parts))
+	for i, n := range numbers {
+		if i < len(numbers)-1 && len(u.parts[n]) < 5<<20 {
+			return failure(http.StatusBadRequest, "EntityTooSmall")
+		}
+		sum := md5.Sum(u.parts[n])
+		body, sums = append(body, u.parts[n]...), append(sums, sum[:]...)
+	}
+	etag := strings.TrimSuffix(etagOf(sums), `"`) + fmt.Sprintf(`-%d"`, len(numbers))
+	if a := f.put(r, u.key, body, etag); a.status != 200 {
+		return a
+	}
+	delete(f.uploads, id)
+	return answer(200, "<CompleteMultipartUploadResult></CompleteMultipartUploadResult>")
+}
+
+func (f *fake) get(r *http.Request, key string) fakeAnswer {
+	o, there := f.objects[key]
+	if !there {
+		return failure(http.StatusNotFound, "NoSuchKey")
+	}
+	if match := r.Header.Get("If-Match"); match != "" && match != o.etag {
+		return failure(http.StatusPreconditionFailed, "PreconditionFailed")
+	}
+	a := fakeAnswer{200, http.Header{}, o.body}
+	a.header.Set("ETag", o.etag)
+	a.header.Set("Last-Modified", o.modified.UTC().Format(http.TimeFormat))
+	if o.mark != "" {
+		a.header.Set("X-Amz-Meta-"+emptyMark, o.mark)
+	}
+	a.header.Set("Content-Length", strconv.Itoa(len(o.body)))
+	text, ranged := strings.CutPrefix(r.Header.Get("Range"), "bytes=")
+	if !ranged {
+		return a
+	}
+	first, last, _ := strings.Cut(text, "-")
+	from, _ := strconv.ParseInt(first, 10, 64)
+	to := int64(len(o.body)) - 1
+	if n, err := strconv.ParseInt(last, 10, 64); err == nil {
+		to = min(to, n)
+	}
+	if from >= int64(len(o.body)) {
+		return failure(http.StatusRequestedRangeNotSatisfiable, "InvalidRange")
+	}
+	a.status, a.body = http.StatusPartialContent, o.body[from:to+1]
+	a.header.Set("Content-Range", fmt.Sprintf("bytes %d-%d/%d", from, to, len(o.body)))
+	return a
+}
+
+func (f *fake) list(prefix, after, most string) fakeAnswer {
+	limit, err := strconv.Atoi(most)
+	if err != nil {
+		limit = 1000
+	}
+	var out strings.Builder
+	n, truncated := 0, false
+	for _, key := range slices.Sorted(maps.Keys(f.objects)) {
+		if !strings.HasPrefix(key, prefix) || key <= after {
+			continue
+		}
+		if truncated = n == limit; truncated {
+			break
+		}
+		n++
+		o := f.objects[key]
+		fmt.Fprintf(&out, "<Contents><Key>%s</Key><Size>%d</Size><ETag>%s</ETag><LastModified>%s</LastModified></Contents>",
+			key, len(o.body), strings.ReplaceAll(o.etag, `"`, "&quot;"), o.modified.UTC().Format(time.RFC3339))
+	}
+	return answer(200, fmt.Sprintf("<ListBucketResult><IsTruncated>%t</IsTruncated>%s</ListBucketResult>", truncated, out.String()))
+}
+
+func (f *fake) listUploads(prefix string) fakeAnswer {
+	var out strings.Builder
+	for id, u := range f.uploads {
+		if strings.HasPrefix(u.key, prefix) {
+			fmt.Fprintf(&out, "<Upload><Key>%s</Key><UploadId>%s</UploadId><Initiated>%s</Initiated></Upload>", u.key, id, u.began.UTC().Format(time.RFC3339))
+		}
+	}
+	return answer(200, "<ListMultipartUploadsResult><IsTruncated>false</IsTruncated>"+out.String()+"</ListMultipartUploadsResult>")
+}
+
+// over returns options of a driver over a transport.
+func over(transport http.RoundTripper) Options {
+	return Options{
+		Bucket: "bucket", Endpoint: "http://s3.test", Root: "root", PathStyle: true, PartSize: 5 << 20,
+		Credentials: Credentials{AccessKey: "key", SecretKey: "secret"},
+		Transport:   func(http.RoundTripper) http.RoundTripper { return transport },
+	}
+}
+
+// openOver returns a driver that lives as long as a test.
+func openOver(t testing.TB, o Options) *Driver {
+	t.Helper()
+	d, err := Open(t.Context(), o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = d.Close() })
+	return d
+}
