@@ -13,11 +13,11 @@ import (
 
 const (
 	attempts     = 8                     // of one call
-	retryBudget  = 30 * time.Second      // from the beginning of a call to the beginning of its last attempt
+	retryBudget  = 20 * time.Second      // in which attempts may begin, beside what one may take
 	firstDelay   = 50 * time.Millisecond // before the second attempt; it doubles
 	longestDelay = 3 * time.Second
-	answerWithin = 15 * time.Second // for a call without a body
-	slowest      = 64 << 10         // bytes a second of a body, below which a connection counts as dead
+	answerWithin = 10 * time.Second // for a call without a body
+	slowest      = 128 << 10        // bytes a second of a body, below which a connection counts as dead
 )
 
 // A call is one operation of the driver, for errors, with the bytes that it sends.
@@ -53,7 +53,7 @@ func (d *Driver) do(ctx context.Context, c call, f func(ctx context.Context) err
 			return fmt.Errorf("%s %s: %w: a reply was lost and it is not known whose change was made", c.operation, c.key, storage.ErrUnavailable)
 		}
 		uncertain = uncertain || verdict.uncertain
-		if !verdict.retry || attempt == attempts || time.Since(start)+delay > retryBudget {
+		if !verdict.retry || attempt == attempts || time.Since(start)+delay > retryBudget+c.timeout() {
 			return verdict.wrap(c, failure)
 		}
 		if err := sleep(ctx, delay/2+rand.N(delay/2)); err != nil {
@@ -82,8 +82,7 @@ func (d *Driver) attempt(ctx context.Context, c call, f func(ctx context.Context
 
 // stream is do for a request whose answer is read after it returned. The context of the answer ends when release is called.
 func (d *Driver) stream(ctx context.Context, c call, f func(ctx context.Context) (io.ReadCloser, error)) (body io.ReadCloser, err error) {
-	c.limit = 24 * time.Hour // the timer below counts
-	err = d.do(ctx, c, func(context.Context) error {
+	err = d.do(ctx, c, func(context.Context) error { // whose end would end the answer
 		held, cancel := context.WithCancel(ctx)
 		timer := time.AfterFunc(answerWithin, cancel)
 		r, err := f(held)

@@ -17,6 +17,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/config"
 	"github.com/aws/aws-sdk-go-v2/credentials"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
+	"github.com/aws/smithy-go/logging"
 )
 
 // Credentials say who asks. Without keys they are found as the tools of AWS do: in the environment, in a profile, by a web
@@ -51,6 +52,7 @@ func newClient(ctx context.Context, o Options) (*s3.Client, error) {
 	}
 	return s3.NewFromConfig(loaded, func(c *s3.Options) {
 		c.HTTPClient = &http.Client{Transport: transport, CheckRedirect: noRedirect}
+		c.Logger = logging.Nop{}
 		c.Retryer = aws.NopRetryer{} // retries are those of [Driver.do]
 		c.UsePathStyle = o.PathStyle
 		c.UseAccelerate = o.Accelerate

@@ -93,6 +93,7 @@ type Driver struct {
 	presign *s3.PresignClient
 	cdn     *sign.URLSigner
 	slots   chan struct{} // one for each part that is on its way
+	buffers sync.Pool     // of parts
 	breaker breaker
 
 	emulated bool // conditions are decided here, under keyLocks

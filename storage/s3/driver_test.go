@@ -21,8 +21,6 @@ var ways = []struct {
 	direct   bool
 }{
 	{name: "tombstones", service: traits{noDeleteConditions: true}},
-	{name: "a look-alike is not trusted", service: traits{}},
-	{name: "conditional DELETE", service: traits{}, change: func(o *Options) { o.Conditional = Yes }, direct: true},
 	{name: "AWS", service: traits{}, change: func(o *Options) { o.Endpoint, o.Region = "", "eu-central-1" }, direct: true},
 	{name: "a DELETE of nothing that passes", service: traits{absentDeletes: true},
 		change: func(o *Options) { o.Endpoint, o.Region = "", "eu-central-1" }},

@@ -83,6 +83,8 @@ func judge(err error) verdict {
 		return verdict{class: storage.ErrUnavailable, retry: true}
 	case status == http.StatusForbidden, status == http.StatusUnauthorized, name == "NoSuchBucket", 300 <= status && status < 400:
 		return verdict{class: storage.ErrUnavailable}
+	case 400 <= status && status < 500 && name == "": // an answer that was cut
+		return verdict{class: storage.ErrUnavailable, retry: true, uncertain: true}
 	case 400 <= status && status < 500, status == http.StatusNotImplemented:
 		return verdict{}
 	case 500 <= status:

@@ -57,10 +57,10 @@ func (b *buffer) fill(ctx context.Context, r io.Reader, limit int64) (done bool,
 	return false, nil
 }
 
-// grow makes room: 16 KiB, 256 KiB, 4 MiB, then all.
+// grow makes room: 16 KiB, 256 KiB, then all.
 func (b *buffer) grow(limit int64) {
 	size := int64(max(16<<10, 16*cap(b.bytes)))
-	if size > 4<<20 {
+	if size > 256<<10 {
 		size = limit
 	}
 	b.bytes = append(make([]byte, 0, min(size, limit)), b.bytes...)
@@ -76,7 +76,6 @@ type upload struct {
 	mu    sync.Mutex
 	etags []types.CompletedPart
 	size  int64
-	idle  []*buffer
 }
 
 // putParts puts an object of which the first part was read.
@@ -129,8 +128,8 @@ func (u *upload) sendAll(ctx context.Context, b *buffer, limit int64, r io.Reade
 		}
 		part := b
 		parts.Go(func() {
-			defer u.leave(part)
-			if err := u.send(ctx, int32(number), part.bytes); err != nil {
+			defer u.leave()
+			if err := u.send(ctx, int32(number), part); err != nil {
 				cancel(err)
 			}
 		})
@@ -140,7 +139,7 @@ func (u *upload) sendAll(ctx context.Context, b *buffer, limit int64, r io.Reade
 		if number == maxParts {
 			return fmt.Errorf("put %s: it has more than %d parts; storage.s3.chunksize is too small for it", u.key, maxParts)
 		}
-		b = u.buffer()
+		b = u.d.buffer()
 		var err error
 		if done, err = b.fill(ctx, r, u.partSize(number+1, limit)); err != nil {
 			return u.cause(ctx, err)
@@ -183,35 +182,35 @@ func (u *upload) enter(ctx context.Context) error {
 	return nil
 }
 
-// leave lets others send, and keeps the buffer for the next part of this upload.
-func (u *upload) leave(b *buffer) {
-	u.mu.Lock()
-	u.idle = append(u.idle, b)
-	u.mu.Unlock()
+// leave lets others send.
+func (u *upload) leave() {
 	<-u.d.slots
 	<-u.turn
 }
 
-func (u *upload) buffer() *buffer {
-	u.mu.Lock()
-	defer u.mu.Unlock()
-	if n := len(u.idle); n > 0 {
-		b := u.idle[n-1]
-		u.idle = u.idle[:n-1]
+// buffer returns one that was used before, if there is one.
+func (d *Driver) buffer() *buffer {
+	if b, ok := d.buffers.Get().(*buffer); ok {
 		return b
 	}
 	return &buffer{}
 }
 
-func (u *upload) send(ctx context.Context, number int32, body []byte) error {
+// send sends a part, and gives its buffer back unless an attempt that failed may still be reading it.
+func (u *upload) send(ctx context.Context, number int32, part *buffer) error {
+	body, tries := part.bytes, 0
 	in := &s3.UploadPartInput{
 		Bucket: &u.d.o.Bucket, Key: aws.String(u.d.name(u.key)), UploadId: u.id, PartNumber: &number, ContentLength: aws.Int64(int64(len(body))),
 	}
 	return u.d.do(ctx, call{operation: "put", key: u.key, bytes: len(body)}, func(ctx context.Context) error {
+		tries++
 		in.Body = bytes.NewReader(body)
 		out, err := u.d.client.UploadPart(ctx, in)
 		if err != nil {
 			return err
+		}
+		if tries == 1 {
+			u.d.buffers.Put(part)
 		}
 		u.mu.Lock()
 		defer u.mu.Unlock()
