@@ -77,20 +77,34 @@ func containersTool(t *testing.T, c tool, w way) (tool, []string) {
 }
 
 func podmanAccount(t *testing.T, w way) account {
-	podman, flags := containersTool(t, contained(t, "podman"), w)
-	podman.run("build", "--tag", "local", buildContext(t, 1<<20))
-	do := podman.asking(flags)
-	return account{
+	podman, a := builderAccount(t, w, "podman", "pull")
+	a.catalog = func() (string, error) {
+		flags := w.either([]string{"--tls-verify=false"}, nil)
+		return podman.try(slices.Concat([]string{"search", "--format", "{{.Name}}", w.Addr + "/"}, flags)...)
+	}
+	return a
+}
+
+func buildahAccount(t *testing.T, w way) account {
+	_, a := builderAccount(t, w, "buildah", "pull", "--policy", "always")
+	return a
+}
+
+// builderAccount is podman or buildah, which have these commands in common but for how they pull.
+func builderAccount(t *testing.T, w way, name string, pull ...string) (tool, account) {
+	t.Helper()
+	c, flags := containersTool(t, contained(t, name), w)
+	c.run("build", "--tag", "local", buildContext(t, 1<<20))
+	do := func(command []string, args ...string) error { return c.ask(slices.Concat(command, flags, args)...) }
+	at := func(repo string) string { return "docker://" + w.Addr + "/" + repo + ":pushed" }
+	return c, account{
 		terse: true,
 		login: func(user, password string) error {
-			return do("login", "--username", user, "--password", password, w.Addr)
+			return do([]string{"login", "--username", user, "--password", password}, w.Addr)
 		},
-		logout: func() error { return podman.ask("logout", w.Addr) },
-		push:   func(repo string) error { return do("push", "localhost/local", w.Addr+"/"+repo+":pushed") },
-		pull:   func(repo string) error { return do("pull", w.Addr+"/"+repo+":pushed") },
-		catalog: func() (string, error) {
-			return podman.try(slices.Concat([]string{"search", "--format", "{{.Name}}", w.Addr + "/"}, flags)...)
-		},
+		logout: func() error { return c.ask("logout", w.Addr) },
+		push:   func(repo string) error { return do([]string{"push"}, "localhost/local", at(repo)) },
+		pull:   func(repo string) error { return do(pull, at(repo)) },
 	}
 }
 

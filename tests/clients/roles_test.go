@@ -56,8 +56,8 @@ var accounts = []struct {
 	name string
 	open func(*testing.T, way) account
 }{
-	{"docker", dockerAccount}, {"podman", podmanAccount}, {"skopeo", skopeoAccount}, {"ctr", ctrAccount}, {"crane", craneAccount},
-	{"regctl", regctlAccount}, {"oras", orasAccount}, {"helm", helmAccount}, {"cosign", cosignAccount}, {"notation", notationAccount},
+	{"docker", dockerAccount}, {"podman", podmanAccount}, {"buildah", buildahAccount}, {"skopeo", skopeoAccount}, {"ctr", ctrAccount},
+	{"crane", craneAccount}, {"regctl", regctlAccount}, {"oras", orasAccount}, {"helm", helmAccount}, {"cosign", cosignAccount}, {"notation", notationAccount},
 }
 
 // TestRoles does with each client, in plain HTTP and over TLS, what its users may do and what they may not.
