@@ -164,6 +164,20 @@ func TestFigures(t *testing.T) {
 	}
 }
 
+// TestHistogramForgetsNothing fills more buckets than are kept.
+func TestHistogramForgetsNothing(t *testing.T) {
+	m := New(Options{})
+	took := time.Nanosecond
+	for range 500 {
+		m.Served(Request{Method: "GET", Status: 200, Took: took})
+		took += took/10 + 1
+	}
+	h := sample(t, m, "berth_http_request_duration_seconds", "route=other").GetHistogram()
+	if h.GetSampleCount() != 500 || h.GetBucket()[0].GetCumulativeCount() == 0 {
+		t.Errorf("of 500 requests, %d are known", h.GetSampleCount())
+	}
+}
+
 func TestStore(t *testing.T) {
 	m := New(Options{})
 	m.StoreCalled(ReadData, 3*time.Millisecond, NoError)

@@ -81,10 +81,11 @@ func (q *requests) register(r *prometheus.Registry, now func() time.Time) {
 var durationBuckets = []float64{.0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30, 60, 300}
 
 // durationHistogram describes a histogram with classic buckets and with native ones, for which the server has to be asked.
+// When these become too many they become coarser: beginning anew, as the library can, would forget the counts too.
 func durationHistogram(name, help string) prometheus.HistogramOpts {
 	return prometheus.HistogramOpts{
 		Name: name, Help: help, Buckets: durationBuckets,
-		NativeHistogramBucketFactor: 1.1, NativeHistogramMaxBucketNumber: 100, NativeHistogramMinResetDuration: time.Hour,
+		NativeHistogramBucketFactor: 1.1, NativeHistogramMaxBucketNumber: 160,
 	}
 }
 

@@ -66,7 +66,10 @@ func fromHere(r *http.Request) bool {
 // ServeDebug returns a task that serves a handler on a listener, which it closes.
 func ServeDebug(l net.Listener, h http.Handler, log logrus.FieldLogger) func(context.Context) {
 	return func(ctx context.Context) {
-		s := &http.Server{Handler: h, ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 64 << 10}
+		s := &http.Server{
+			Handler: h, ReadHeaderTimeout: 10 * time.Second, ReadTimeout: time.Minute, IdleTimeout: 2 * time.Minute,
+			WriteTimeout: 10 * time.Minute, MaxHeaderBytes: 64 << 10, // the time is for profiles
+		}
 		stop := context.AfterFunc(ctx, func() { _ = s.Close() }) // what it has to tell, Serve returns
 		defer stop()
 		log.WithField("address", l.Addr().String()).Info("listening for debugging")
