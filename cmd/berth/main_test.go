@@ -65,7 +65,7 @@ func TestCommands(t *testing.T) {
 		{args: []string{"config", "check", bad}, code: 1, stderr: `(?m)^berth: .*config.yml:3.*htpp.*http`},
 		{args: []string{"config", "check", "/nowhere/x"}, code: 1, stderr: "^berth: read the configuration"},
 		{args: []string{bad}, code: 1, stderr: "^berth: .*htpp"},
-		{args: []string{"serve", public}, code: 1, stderr: "^berth: listen on .*127.0.0.1.*auth: none"},
+		{args: []string{"serve", public}, code: 1, stderr: "(?m)^berth: listen on .*127.0.0.1.*auth: none"},
 		{args: []string{"serve", spaced}, code: 1, stderr: "^berth: .*config.yml:5: metrics.secret: must have only"},
 		{args: []string{"serve", debug}, code: 1, stderr: `(?s)berth: \S*config.yml:5: http.debug.addr: .*address already in use`},
 		{args: []string{"srve"}, code: 2, stderr: `^berth: "srve" is neither`},

@@ -73,19 +73,14 @@ func serve(ctx context.Context, file string, env environment) error {
 	defer signal.Stop(signals)
 	starting, started := signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM)
 	defer started()
-	listeners, err := server.Listen(c.HTTP.Net, c.HTTP.Addr, c.Auth.Configured())
-	if err != nil {
-		return err
-	}
-	defer closeAll(listeners)
 	log.WithFields(logrus.Fields{"version": version, "storage": c.Storage.Driver(), "auth": describeAuth(c)}).Info("starting")
-	p := process{config: c, metrics: newMetrics(c), log: log, listeners: listeners, hangups: hangups, began: time.Now()}
+	p := process{config: c, metrics: newMetrics(c), log: log, hangups: hangups, began: time.Now()}
 	p.limits = newLimits(c, p.metrics)
 	p.access, err = newAccess(starting, c, log)
 	if err == nil {
 		p.access.metrics = p.metrics
 		p.reloader = &reloader{file: file, env: env, access: p.access, limits: p.limits, log: log, started: c, current: c}
-		err = p.withServer(starting, env.stdout, func(s *server.Server) error {
+		err = p.withServer(starting, env.stdout, func(s *server.Server, listeners []net.Listener) error {
 			started()
 			return s.Run(ctx, listeners, signals)
 		})
@@ -109,13 +104,18 @@ type process struct {
 	began     time.Time
 }
 
-// withServer opens all that a server needs, lets run use it, and closes what was opened.
-func (p process) withServer(ctx context.Context, accessLog io.Writer, run func(*server.Server) error) (err error) {
+// withServer opens all that a server needs, lets run use it, and closes what was opened. It listens only once the storage is
+// known to work.
+func (p process) withServer(ctx context.Context, accessLog io.Writer, run func(*server.Server, []net.Listener) error) (err error) {
 	store, err := open.Open(ctx, p.config.Storage, storeOptions(p.metrics, func(text string) { p.log.Warn(text) }))
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, store.Close()) }()
+	if p.listeners, err = server.Listen(p.config.HTTP.Net, p.config.HTTP.Addr, p.config.Auth.Configured()); err != nil {
+		return err
+	}
+	defer closeAll(p.listeners)
 	var lines *observe.AccessLog
 	if !p.config.Log.AccessLog.Disabled {
 		lines = observe.NewAccessLog(accessLog, p.config.Log.Formatter != "text")
@@ -132,7 +132,7 @@ func (p process) withServer(ctx context.Context, accessLog io.Writer, run func(*
 	if err != nil {
 		return err
 	}
-	return run(s)
+	return run(s, p.listeners)
 }
 
 // newServer wires the parts together. The access log and the socket for commands may be nil.

@@ -46,12 +46,12 @@ func (d *Driver) probe(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if err := p.readBack(ctx); err != nil {
+		return err
+	}
 	if d.emulated = !conditional; d.emulated && d.o.Replicas != 1 {
 		return errors.New("storage.replicas: this service ignores conditions (If-None-Match, If-Match) of PUT, without which several " +
 			"processes overwrite each other's changes; write storage.replicas: 1 if one process alone uses the bucket")
-	}
-	if err := p.readBack(ctx); err != nil {
-		return err
 	}
 	if err := p.deletes(ctx); err != nil {
 		return err
