@@ -1,8 +1,11 @@
 package registry
 
 import (
+	"context"
 	"fmt"
 	"strings"
+
+	"berth/storage"
 )
 
 // What follows tells a collection what the keys of the store are and what its records refer to; how records are written
@@ -90,9 +93,43 @@ func digestKey(kind Kind, repository, path string) Key {
 	return Key{Kind: kind, Repository: repository, Digest: d}
 }
 
-// Links returns the prefix of the links of p, and Referrers that of its pages of referrers.
+// The prefixes of the links of p, of its manifests, and of its pages of referrers.
 func (p Repository) Links() string     { return p.prefix() + "_blobs/" }
+func (p Repository) Manifests() string { return p.prefix() + "_manifests/" }
 func (p Repository) Referring() string { return p.prefix() + "_referrers/" }
+
+// KeyOfBlob returns the key of the record of a blob.
+func KeyOfBlob(d Digest) string { return blobKey(d) }
+
+// Tagged returns the manifests that tags of p name, whether they are there or not.
+func (p Repository) Tagged(ctx context.Context) ([]Digest, error) {
+	var digests []Digest
+	for key, err := range storage.Keys(ctx, p.store, p.tagPrefix(), "") {
+		if err != nil {
+			return nil, err
+		}
+		t, err := ParseTag(strings.TrimPrefix(key, p.tagPrefix()))
+		if err != nil {
+			return nil, err
+		}
+		rec, _, err := p.readTag(ctx, p.store, t)
+		if isAbsent(err) {
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		digests = append(digests, Digest{rec.Digest})
+	}
+	return digests, nil
+}
+
+// ReadManifestSubject returns what a manifest refers to; zero: nothing.
+func ReadManifestSubject(key string, body []byte) (Digest, error) {
+	var rec manifestRecord
+	_, err := decodeRecord(key, body, &rec)
+	return Digest{rec.Subject}, err
+}
 
 // ReadManifestRecord returns every digest that a manifest mentions, from the record at key. A record whose bytes do not have
 // the digest is an error: a reference may have been lost.

@@ -62,7 +62,7 @@ func (p Repository) checkRemoval(ctx context.Context) error {
 }
 
 func (p Repository) removeManifests(ctx context.Context, result *RemoveResult) error {
-	for key, err := range storage.Keys(ctx, p.store, p.prefix()+"_manifests/", "") {
+	for key, err := range storage.Keys(ctx, p.store, p.Manifests(), "") {
 		if err != nil {
 			return err
 		}

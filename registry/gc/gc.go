@@ -109,6 +109,10 @@ func randomHex(n int) string {
 type RunOptions struct {
 	// DryRun removes nothing.
 	DryRun bool
+	// Alone says that nobody else uses the store, nor will until the run has ended: there is no grace then, nor a need for clocks.
+	Alone bool
+	// Untagged also deletes the manifests that no tag leads to.
+	Untagged bool
 	// Found is told of each object that goes, or would, by several goroutines at once. Nil: nobody is.
 	Found func(Finding)
 }
@@ -121,6 +125,7 @@ type run struct {
 	scan     storage.Driver
 	pace     *pace
 	dry      bool
+	alone    bool
 	found    func(Finding)
 	report   *Report
 	doomed   map[uint64]struct{} // in a dry run: links and blob records that would be gone, for the layers below
@@ -176,14 +181,14 @@ func (c *Collector) run(ctx context.Context, report *Report, o RunOptions) error
 	if c.o.Rate > 0 {
 		p.every = time.Second / time.Duration(c.o.Rate)
 	}
-	r := &run{c: c, store: paced{c.store, p}, scan: paced{c.o.Scan, p}, pace: p, dry: o.DryRun, found: o.Found, report: report}
+	r := &run{c: c, store: paced{c.store, p}, scan: paced{c.o.Scan, p}, pace: p, dry: o.DryRun, alone: o.Alone, found: o.Found, report: report}
 	r.registry = c.registry.Over(r.store)
 	if r.found == nil {
 		r.found = func(Finding) {}
 	}
 	begun := c.o.Elapsed()
 	started, err := r.time(ctx)
-	if err == nil {
+	if err == nil && !o.Alone {
 		err = c.checkHistory(ctx, started)
 	}
 	if err != nil {
@@ -191,7 +196,7 @@ func (c *Collector) run(ctx context.Context, report *Report, o RunOptions) error
 	}
 	report.ID, report.Started = reportID(started, randomHex(3)), started
 	c.memo.begin()
-	err = r.layers(ctx)
+	err = r.layers(ctx, o.Untagged)
 	report.Calls, report.Seconds = p.calls.Load(), (c.o.Elapsed() - begun).Seconds()
 	if err != nil {
 		report.Stopped = err.Error()
@@ -204,11 +209,12 @@ func (c *Collector) run(ctx context.Context, report *Report, o RunOptions) error
 
 // layers sweeps one layer after another, each from a start of its own that is taken after the one above was swept. What
 // stops a layer stops the run only if nothing below could work either.
-func (r *run) layers(ctx context.Context) error {
+func (r *run) layers(ctx context.Context, untagged bool) error {
 	for _, layer := range []struct {
 		name  string
 		sweep func(context.Context, *Layer) error
 	}{
+		{"untagged", r.untagged},
 		{"links", r.links},
 		{"blobs", r.blobs},
 		{"uploads", r.uploads},
@@ -216,6 +222,9 @@ func (r *run) layers(ctx context.Context) error {
 		{"leases", r.leases},
 		{"leftovers", r.leftovers},
 	} {
+		if layer.name == "untagged" && !untagged {
+			continue
+		}
 		if err := r.layer(ctx, layer.name, layer.sweep); err != nil {
 			return fmt.Errorf("collect %s: %w", layer.name, err)
 		}
@@ -252,7 +261,12 @@ func (r *run) newLayer(name string, start time.Time) *Layer {
 }
 
 // limit is what an unreached object must have been touched before in order to go.
-func (r *run) limit(l *Layer) time.Time { return l.Start.Add(-r.registry.Grace()) }
+func (r *run) limit(l *Layer) time.Time {
+	if r.alone {
+		return l.Start.Add(24 * time.Hour) // whatever clocks say
+	}
+	return l.Start.Add(-r.registry.Grace())
+}
 
 // workers returns a group for reading and removing.
 func (r *run) workers(ctx context.Context) (*errgroup.Group, context.Context) {

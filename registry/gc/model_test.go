@@ -71,6 +71,7 @@ type mutant struct {
 	registry  func(storage.Driver) storage.Driver // around the store, for what serves
 	collector func(storage.Driver) storage.Driver // for what collects
 	late      time.Duration                       // how much later a layer's start is than it should be
+	plain     bool                                // every few histories show it
 	fearless  bool                                // collectors ignore each other's leases
 }
 
@@ -475,7 +476,7 @@ func model(t *testing.T, seed uint64, m mutant, steps int) (broken string, w *wo
 func TestModel(t *testing.T) {
 	seeds := *modelSeeds
 	if seeds == 0 {
-		seeds = 12
+		seeds = 6
 	}
 	steps, pushed, gone := 0, 0, int64(0)
 	for i := range seeds {

@@ -64,7 +64,7 @@ func (r *run) links(ctx context.Context, l *Layer) error {
 			return fmt.Errorf("list what repositories have: %w", err)
 		}
 		k := registry.ParseKey(key)
-		if k.Repository == "" {
+		if k.Repository == "" || r.isDoomed(key) {
 			continue
 		}
 		if at == nil || at.name != k.Repository {
