@@ -412,3 +412,126 @@ func TestClocks(t *testing.T) {
 		t.Errorf("with a clock that is off: %v", err)
 	}
 }
+
+// TestWhy wants to be told which manifests keep a blob, and when one that nothing keeps may go.
+func TestWhy(t *testing.T) {
+	f := newFixture(t, gc.Options{})
+	p := f.repository("a")
+	config, data := f.push(p, "config"), f.push(p, large("layer"))
+	m := f.put(p, "v1", image("", config, data))
+	loose := f.push(p, "loose")
+	why := func(d registry.Digest) *gc.Why {
+		t.Helper()
+		w, err := f.gc.Why(t.Context(), d)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return w
+	}
+	for range 2 { // by reading manifests, and from memory
+		if w := why(data); !w.Kept || len(w.Links) != 1 || !slices.Equal(w.Links[0].Manifests, []string{m.String()}) || w.Size != int64(len(large("layer"))) || w.Damaged != "" {
+			t.Errorf("a layer is kept by %+v", w)
+		}
+		f.clean()
+	}
+	pushed := f.clock.now()
+	if w := why(loose); w.Kept || !w.MayGo.Equal(pushed.Add(grace)) {
+		t.Errorf("what nothing names: %+v", w)
+	}
+	if w := why(digestOf("never pushed")); w.Exists || w.Kept || len(w.Links) != 0 {
+		t.Errorf("what never was: %+v", w)
+	}
+	if _, err := f.registry.PurgeBlob(t.Context(), data, true); err != nil {
+		t.Fatal(err)
+	}
+	if w := why(data); !w.Refused || w.Kept {
+		t.Errorf("what was purged and is refused: %+v", w)
+	}
+	f.clock.advance(2 * grace)
+	f.clean()
+	if w := why(data); !w.Refused {
+		t.Error("the collection removed the note that a blob is refused")
+	}
+}
+
+// TestAlone collects a store that nobody serves: all goes at once that is not tagged, and what tags lead to stays.
+func TestAlone(t *testing.T) {
+	f := newFixture(t, gc.Options{})
+	p := f.repository("a")
+	config, data, gone := f.push(p, "config"), f.push(p, large("layer")), f.push(p, large("gone"))
+	child := f.put(p, "", image("", config, data))
+	index, err := json.Marshal(map[string]any{"schemaVersion": 2, "mediaType": "application/vnd.oci.image.index.v1+json",
+		"manifests": []descriptor{{"application/vnd.oci.image.manifest.v1+json", child.String(), 1}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	f.put(p, "v1", index)
+	signature := f.put(p, "", image(child.String(), config))
+	untagged := f.put(p, "", image("", gone))
+	f.put(f.repository("b"), "", image("", f.push(f.repository("b"), large("gone too"))))
+	f.clock.jump = -time.Hour // no clock is asked
+	r := f.run(gc.RunOptions{Alone: true})
+	if n, _ := r.Removed(); n != 0 {
+		t.Errorf("%d objects went without being asked for", n)
+	}
+	dry := f.run(gc.RunOptions{Alone: true, Untagged: true, DryRun: true})
+	wet := f.run(gc.RunOptions{Alone: true, Untagged: true})
+	n, size := wet.Removed()
+	if told, toldSize := dry.Removed(); n != told || size != toldSize || layer(wet, "untagged").Removed != 2 || layer(wet, "data").Removed != 2 {
+		t.Errorf("removed %d, %d bytes, told %d, %d: %+v", n, size, told, toldSize, layer(wet, "untagged"))
+	}
+	for d, want := range map[registry.Digest]bool{child: true, signature: true, untagged: false} {
+		_, err := p.Manifest(t.Context(), registry.Reference{Digest: d})
+		if (err == nil) != want {
+			t.Errorf("the manifest %s: %v", d, err)
+		}
+	}
+	if _, err := p.Blob(t.Context(), data); err != nil {
+		t.Error(err)
+	}
+	if keys := f.keys(); slices.ContainsFunc(keys, func(key string) bool { return strings.Contains(key, "/b/") || key == "catalog/b!" }) {
+		t.Errorf("left %q", keys)
+	}
+}
+
+// TestPaused wants read-only mode to keep a run from beginning, and to end one that has begun.
+func TestPaused(t *testing.T) {
+	paused := false
+	f := newFixture(t, gc.Options{Concurrency: 1, Paused: func() bool { return paused }})
+	for i := range 20 {
+		f.push(f.repository("a"), fmt.Sprint(i))
+	}
+	f.clock.advance(2 * grace)
+	r, err := f.gc.Run(t.Context(), gc.RunOptions{Found: func(gc.Finding) { paused = true }})
+	if n, _ := r.Removed(); !errors.Is(err, gc.ErrPaused) || n != 1 {
+		t.Errorf("%d removed, %v", n, err)
+	}
+	if _, err := f.gc.Run(t.Context(), gc.RunOptions{}); !errors.Is(err, gc.ErrPaused) {
+		t.Errorf("a run in read-only mode: %v", err)
+	}
+}
+
+// TestCalls bounds what a first run asks of a store that lists by the thousand: a read for each manifest and blob record, and
+// one call to remove each record.
+func TestCalls(t *testing.T) {
+	f := newFixture(t, gc.Options{})
+	p := f.repository("a")
+	const n = 100
+	for i := range n {
+		f.put(p, fmt.Sprint("v", i), image("", f.push(p, fmt.Sprint("config", i)), f.push(p, large(fmt.Sprint(i)))))
+		f.push(p, large(fmt.Sprint("garbage", i)))
+	}
+	f.clock.advance(2 * grace)
+	f.flaky.Plan(nil)
+	r := f.clean()
+	for op, most := range map[storagetest.Op]int{
+		storagetest.OpOpen: n + 2*n + n + 10, storagetest.OpStat: 0, storagetest.OpDelete: 3*n + 5, storagetest.OpPut: 12, storagetest.OpList: 20,
+	} {
+		if got := f.flaky.Count(op); got > most {
+			t.Errorf("%d calls of %s, want at most %d", got, op, most)
+		}
+	}
+	if removed, _ := r.Removed(); removed != 3*n {
+		t.Errorf("%d objects went, want %d", removed, 3*n)
+	}
+}

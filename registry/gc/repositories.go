@@ -249,7 +249,7 @@ func allIn(m *marks, hashes []uint64) bool {
 
 // leases sweeps the leases that ended long ago.
 func (r *run) leases(ctx context.Context, l *Layer) error {
-	n, err := lease.Sweep(ctx, r.store, r.limit(l), r.dry)
+	n, err := lease.Sweep(ctx, r.store, l.Start.Add(-r.registry.Grace()), r.dry)
 	l.count(&l.Removed, n)
 	return err
 }
