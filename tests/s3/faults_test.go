@@ -1,0 +1,163 @@
+package s3
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net/http"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"berth/storage"
+	"berth/tests/content"
+	"berth/tests/harness"
+)
+
+// rough is a network on which one of n requests fails: before it was sent, with its reply lost, or with a reply that is cut.
+type rough struct {
+	next http.RoundTripper
+	n    atomic.Int64 // 0: none fails
+	hit  atomic.Int64
+}
+
+var errReset = errors.New("connection reset by peer")
+
+func (x *rough) RoundTrip(r *http.Request) (*http.Response, error) {
+	n := x.n.Load()
+	if n == 0 || rand.Int64N(n) > 0 {
+		return x.next.RoundTrip(r)
+	}
+	x.hit.Add(1)
+	kind := rand.IntN(3)
+	if kind == 0 {
+		return nil, errReset
+	}
+	response, err := x.next.RoundTrip(r)
+	if err != nil {
+		return nil, err
+	}
+	if kind == 1 || response.ContentLength < 2 {
+		response.Body.Close()
+		return nil, errReset
+	}
+	response.Body = cutBody{io.LimitReader(response.Body, response.ContentLength/2), response.Body}
+	return response, nil
+}
+
+type cutBody struct {
+	r io.Reader
+	io.Closer
+}
+
+func (c cutBody) Read(p []byte) (int, error) {
+	n, err := c.r.Read(p)
+	if err == io.EOF {
+		err = io.ErrUnexpectedEOF
+	}
+	return n, err
+}
+
+// TestRough writes and reads over such a network: large objects in parts, and one object that many append to. What was
+// acknowledged is there, once, and no parts are left.
+func TestRough(t *testing.T) {
+	for name, secure := range map[string]bool{"http": false, "https": true} {
+		t.Run(name, func(t *testing.T) {
+			o := options(harness.StartS3(t, secure))
+			network := &rough{}
+			o.Transport = func(next http.RoundTripper) http.RoundTripper { network.next = next; return network }
+			d := open(t, o)
+			if _, err := d.Put(t.Context(), "log", strings.NewReader("begin\n"), -1, storage.Absent()); err != nil {
+				t.Fatal(err)
+			}
+			network.n.Store(6)
+			var writers sync.WaitGroup
+			for w := range 4 {
+				writers.Go(func() { roundTrip(t, d, w) })
+				writers.Go(func() {
+					for i := range 6 {
+						if err := appendLine(t.Context(), d, fmt.Sprintf("%d.%d", w, i)); err != nil {
+							t.Errorf("append: %v", err)
+						}
+					}
+				})
+			}
+			writers.Wait()
+			network.n.Store(0)
+			body, _, err := storage.ReadAll(t.Context(), d, "log", 1<<20)
+			lines := strings.Fields(string(body))
+			slices.Sort(lines)
+			if err != nil || len(lines) != 25 || len(slices.Compact(lines)) != 25 {
+				t.Errorf("the log is %q, %v", lines, err)
+			}
+			if _, _, err := d.Tidy(t.Context(), time.Now().Add(time.Hour)); err != nil {
+				t.Errorf("Tidy = %v", err)
+			}
+			if n, _, err := d.Tidy(t.Context(), time.Now().Add(time.Hour)); err != nil || n != 0 {
+				t.Errorf("after a Tidy there are %d uploads, %v", n, err)
+			}
+			t.Logf("%d requests failed", network.hit.Load())
+		})
+	}
+}
+
+// roundTrip puts an object of three parts and reads it.
+func roundTrip(t *testing.T, d storage.Driver, n int) {
+	key, want := fmt.Sprintf("data/%d", n), string(content.Random(fmt.Sprint(t.Name(), n), 11<<20).Bytes)
+	if _, err := d.Put(t.Context(), key, strings.NewReader(want), -1, storage.Cond{}); err != nil {
+		t.Errorf("Put = %v", err)
+		return
+	}
+	r, info, err := d.Open(t.Context(), key, 0, -1)
+	if err != nil {
+		t.Errorf("Open = %v", err)
+		return
+	}
+	defer r.Close()
+	if got, err := io.ReadAll(r); err != nil || string(got) != want || info.Size != int64(len(want)) {
+		t.Errorf("%s reads as %d bytes of %d, %v", key, len(got), len(want), err)
+	}
+}
+
+// appendLine adds a line that nobody else adds, settling what it does not know by reading.
+func appendLine(ctx context.Context, d storage.Driver, line string) error {
+	for range 1000 {
+		body, info, err := storage.ReadAll(ctx, d, "log", 1<<20)
+		switch {
+		case errors.Is(err, storage.ErrUnavailable) || errors.Is(err, io.ErrUnexpectedEOF):
+			continue
+		case err != nil:
+			return err
+		case slices.Contains(strings.Fields(string(body)), line):
+			return nil
+		}
+		_, err = d.Put(ctx, "log", strings.NewReader(string(body)+line+"\n"), -1, storage.Match(info.Rev))
+		if err == nil || !errors.Is(err, storage.ErrConflict) && !errors.Is(err, storage.ErrUnavailable) {
+			return err
+		}
+	}
+	return errors.New("too many conflicts")
+}
+
+// TestPartsHaveRevs writes objects in parts of which one byte differs, in any of them.
+func TestPartsHaveRevs(t *testing.T) {
+	d := open(t, options(harness.StartS3(t, false)))
+	revs := map[storage.Rev]int{}
+	for i := range 3 {
+		body := []byte(strings.Repeat("x", 11<<20))
+		body[i*5<<20] = 'y'
+		info, err := d.Put(t.Context(), "data/parts", strings.NewReader(string(body)), int64(len(body)), storage.Cond{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if other, ok := revs[info.Rev]; ok {
+			t.Errorf("the contents %d and %d share the Rev %s", other, i, info.Rev)
+		}
+		revs[info.Rev] = i
+	}
+}
