@@ -152,7 +152,7 @@ func TestClientsThatLeave(t *testing.T) {
 
 // TestWaitsLongerThanBodiesMay has requests wait for longer than a body may stand still: waiting is not standing still.
 func TestWaitsLongerThanBodiesMay(t *testing.T) {
-	const stall = 100 * time.Millisecond
+	const stall = 500 * time.Millisecond
 	for _, version := range []int{1, 2} {
 		t.Run(fmt.Sprint("HTTP/", version), func(t *testing.T) {
 			g := gate.New(oneOf(gate.Write, 1), nil)
