@@ -58,11 +58,18 @@ func (r *run) time(ctx context.Context) (time.Time, error) {
 	}
 	if !r.alone && ahead.Abs() > r.registry.Grace()/8 {
 		return time.Time{}, &ClockError{
-			Reason: fmt.Sprintf("the clock of the storage is %v ahead of the clock of this machine, more than an eighth of gc.grace", ahead),
+			Reason: fmt.Sprintf("the clock of the storage is %v %s the clock of this machine, more than an eighth of gc.grace", ahead.Abs(), direction(ahead)),
 			Remedy: "set the clocks right, or make gc.grace longer",
 		}
 	}
 	return at, nil
+}
+
+func direction(ahead time.Duration) string {
+	if ahead < 0 {
+		return "behind"
+	}
+	return "ahead of"
 }
 
 // checkHistory compares the time of the store with that of the last run.
