@@ -35,6 +35,8 @@ type Options struct {
 	Keep int
 	// Memory bounds what is remembered from run to run, in bytes, about. 0: 64 MiB.
 	Memory int
+	// Ended is told of every run that began, when it has ended; see [Collector.Run]. Nil: nobody is.
+	Ended func(*Report, error)
 	// Swept is called after records were removed that others may keep in memory. Nil: nobody does.
 	Swept func(context.Context) error
 	// Paused reports whether nothing may be removed now: a run then stops, and none begins. Nil: never.
@@ -84,6 +86,9 @@ func New(store storage.Driver, reg *registry.Registry, o Options) *Collector {
 	if o.Elapsed == nil {
 		start := time.Now()
 		o.Elapsed = func() time.Duration { return time.Since(start) }
+	}
+	if o.Ended == nil {
+		o.Ended = func(*Report, error) {}
 	}
 	if o.Swept == nil {
 		o.Swept = func(context.Context) error { return nil }
@@ -162,7 +167,24 @@ func (c *Collector) Run(ctx context.Context, o RunOptions) (*Report, error) {
 	if cause := context.Cause(held); err != nil && cause != nil && ctx.Err() == nil {
 		err = cause
 	}
-	return report, errors.Join(err, ignoreUnavailable(l.Release(context.WithoutCancel(ctx))))
+	err = errors.Join(err, ignoreUnavailable(l.Release(context.WithoutCancel(ctx))))
+	c.o.Ended(report, err)
+	return report, err
+}
+
+// Running returns what the run that is under way has done so far; nil when there is none.
+func (c *Collector) Running() *Report {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.running == nil {
+		return nil
+	}
+	now := *c.running
+	now.Layers = make([]*Layer, len(c.running.Layers))
+	for i, l := range c.running.Layers {
+		now.Layers[i] = l.snapshot()
+	}
+	return &now
 }
 
 // ignoreUnavailable passes over what only costs time: a lease that was not released ends by itself.
@@ -194,13 +216,17 @@ func (c *Collector) run(ctx context.Context, report *Report, o RunOptions) error
 	if err != nil {
 		return err
 	}
+	c.mu.Lock()
 	report.ID, report.Started = reportID(started, randomHex(3)), started
+	c.mu.Unlock()
 	c.memo.begin()
 	err = r.layers(ctx, o.Untagged)
+	c.mu.Lock()
 	report.Calls, report.Seconds = p.calls.Load(), (c.o.Elapsed() - begun).Seconds()
 	if err != nil {
 		report.Stopped = err.Error()
 	}
+	c.mu.Unlock()
 	if o.DryRun {
 		return err
 	}
@@ -239,7 +265,7 @@ func (r *run) layer(ctx context.Context, name string, sweep func(context.Context
 		return err
 	}
 	l := r.newLayer(name, start)
-	defer func() { l.Seconds = (r.c.o.Elapsed() - begun).Seconds() }()
+	defer func() { l.ended(r.c.o.Elapsed() - begun) }()
 	err = sweep(ctx, l)
 	if l.Removed > 0 && !r.dry {
 		err = errors.Join(err, r.c.o.Swept(ctx))
@@ -256,6 +282,8 @@ func (r *run) layer(ctx context.Context, name string, sweep func(context.Context
 
 func (r *run) newLayer(name string, start time.Time) *Layer {
 	l := &Layer{Name: name, Start: start}
+	r.c.mu.Lock()
+	defer r.c.mu.Unlock()
 	r.report.Layers = append(r.report.Layers, l)
 	return l
 }

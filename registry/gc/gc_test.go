@@ -535,3 +535,54 @@ func TestCalls(t *testing.T) {
 		t.Errorf("%d objects went, want %d", removed, 3*n)
 	}
 }
+
+// TestDamagedBlobRecord wants a blob record that cannot be read to keep all data objects, its own among them, until it is
+// healed by a push.
+func TestDamagedBlobRecord(t *testing.T) {
+	f := newFixture(t, gc.Options{})
+	p := f.repository("a")
+	data := f.push(p, large("layer"))
+	f.put(p, "v1", image("", data))
+	f.push(p, large("garbage"))
+	f.clock.advance(2 * grace)
+	key := registry.KeyOfBlob(data)
+	if _, err := f.store.Put(t.Context(), key, strings.NewReader("damaged"), 7, storage.Cond{}); err != nil {
+		t.Fatal(err)
+	}
+	r := f.run(gc.RunOptions{})
+	if l := layer(r, "data"); l.Removed != 0 || l.Skipped == "" || len(l.Problems) != 1 || !strings.Contains(l.Problems[0], key) {
+		t.Errorf("the layer is %+v", l)
+	}
+	if _, err := f.store.Stat(t.Context(), key); err != nil {
+		t.Errorf("the record that a link leads to: %v", err)
+	}
+	f.push(p, large("layer"))
+	f.clock.advance(2 * grace)
+	if l := layer(f.clean(), "data"); l.Removed != 2 {
+		t.Errorf("once it is healed %d data objects went, want the garbage and the old copy", l.Removed)
+	}
+	if w, err := f.gc.Why(t.Context(), data); err != nil || !w.Kept || w.Damaged != "" {
+		t.Errorf("%+v, %v", w, err)
+	}
+}
+
+// TestRunning wants to be told of a run while it is under way.
+func TestRunning(t *testing.T) {
+	f := newFixture(t, gc.Options{Concurrency: 1})
+	for i := range 3 {
+		f.push(f.repository("a"), fmt.Sprint(i))
+	}
+	if f.gc.Running() != nil {
+		t.Error("a run is under way before any began")
+	}
+	f.clock.advance(2 * grace)
+	var seen []int64
+	report := f.run(gc.RunOptions{Found: func(x gc.Finding) {
+		if now := f.gc.Running(); x.Layer == "links" && now != nil && now.ID != "" {
+			seen = append(seen, now.Layers[0].Removed)
+		}
+	}})
+	if !slices.Equal(seen, []int64{1, 2, 3}) || layer(report, "links").Removed != 3 {
+		t.Errorf("while links went, %v were told", seen)
+	}
+}

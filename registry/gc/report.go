@@ -15,16 +15,15 @@ import (
 
 // A Report is what a run did, or, for a dry run, what it would have done.
 type Report struct {
-	ID       string    `json:"id"`
-	Holder   string    `json:"holder"`  // which process ran it
-	Started  time.Time `json:"started"` // by the clock of the store
-	Seconds  float64   `json:"seconds"` // by a clock that does not jump
-	DryRun   bool      `json:"dryRun,omitempty"`
-	Grace    string    `json:"grace"`
-	Calls    int64     `json:"calls"`             // of the store; a thousand listed objects are one
-	Stopped  string    `json:"stopped,omitempty"` // why the run ended before its end
-	Layers   []*Layer  `json:"layers"`
-	finished bool
+	ID      string    `json:"id"`
+	Holder  string    `json:"holder"`  // which process ran it
+	Started time.Time `json:"started"` // by the clock of the store
+	Seconds float64   `json:"seconds"` // by a clock that does not jump
+	DryRun  bool      `json:"dryRun,omitempty"`
+	Grace   string    `json:"grace"`
+	Calls   int64     `json:"calls"`             // of the store; a thousand listed objects are one
+	Stopped string    `json:"stopped,omitempty"` // why the run ended before its end
+	Layers  []*Layer  `json:"layers"`
 }
 
 // A Layer is a part of a run.
@@ -41,8 +40,7 @@ type Layer struct {
 	Skipped  string    `json:"skipped,omitempty"`  // why nothing was removed, or not everywhere
 	Problems []string  `json:"problems,omitempty"` // the first of what failed
 
-	mu    sync.Mutex
-	begun time.Time
+	mu sync.Mutex
 }
 
 // maxProblems bounds how many errors of a layer are kept.
@@ -71,6 +69,20 @@ func (r *Report) Failed() (n int64) {
 		n += l.Failed
 	}
 	return n
+}
+
+func (l *Layer) ended(took time.Duration) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.Seconds = took.Seconds()
+}
+
+// snapshot returns a copy that does not change.
+func (l *Layer) snapshot() *Layer {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return &Layer{Name: l.Name, Start: l.Start, Seconds: l.Seconds, Examined: l.Examined, Removed: l.Removed, Bytes: l.Bytes,
+		Young: l.Young, Changed: l.Changed, Failed: l.Failed, Skipped: l.Skipped, Problems: slices.Clone(l.Problems)}
 }
 
 func (l *Layer) count(of *int64, n int64) {
