@@ -12,6 +12,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/s3/types"
 
 	"berth/storage"
+	"berth/storage/remote"
 )
 
 // Delete removes an object. Under a Match, it is overwritten by a tombstone where the service has no conditional DELETE that
@@ -56,7 +57,7 @@ func (d *Driver) remove(ctx context.Context, key string, match storage.Rev) erro
 	if match != "" {
 		in.IfMatch = aws.String(string(match))
 	}
-	err := d.do(ctx, call{operation: "delete", key: key, conditional: match != ""}, func(ctx context.Context) error {
+	err := d.service.Do(ctx, remote.Call{Operation: "delete", Key: key, Conditional: match != ""}, func(ctx context.Context) error {
 		_, err := d.client.DeleteObject(ctx, in)
 		return err
 	})
@@ -89,8 +90,8 @@ func (d *Driver) deleteGroup(ctx context.Context, keys []string) error {
 	for _, key := range keys {
 		in.Delete.Objects = append(in.Delete.Objects, types.ObjectIdentifier{Key: aws.String(d.name(key))})
 	}
-	c := call{operation: "delete", key: fmt.Sprintf("%s and %d more", keys[0], len(keys)-1)}
-	return d.do(ctx, c, func(ctx context.Context) error {
+	c := remote.Call{Operation: "delete", Key: fmt.Sprintf("%s and %d more", keys[0], len(keys)-1)}
+	return d.service.Do(ctx, c, func(ctx context.Context) error {
 		out, err := d.client.DeleteObjects(ctx, in)
 		if err != nil {
 			return err

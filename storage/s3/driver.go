@@ -20,6 +20,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 
 	"berth/storage"
+	"berth/storage/remote"
 )
 
 // Options configure a Driver. Only Bucket is required, and Region unless there is an Endpoint.
@@ -75,26 +76,20 @@ const (
 const (
 	defaultPartSize = 10 << 20
 	defaultParallel = 16
-	// perUpload is how many parts of one upload are on their way at a time.
-	perUpload = 4
-	// openLimit bounds the start.
-	openLimit = 10 * time.Second
-	tidyEvery = 24 * time.Hour
+	tidyEvery       = 24 * time.Hour
 )
 
 // A Driver is a [storage.Driver] over a bucket. A Rev is an ETag: equal contents may share one. ErrUnavailable may mean that
 // a call took effect, and a conditional call that met a lost reply of its own never answers ErrConflict.
 //
-// An upload takes up to (perUpload+1) × PartSize bytes of memory, and all together no more than their number plus Parallel,
-// times PartSize.
+// Uploads take the memory that [remote.Uploads] says.
 type Driver struct {
 	o       Options
 	client  *s3.Client
 	presign *s3.PresignClient
 	cdn     *sign.URLSigner
-	slots   chan struct{} // one for each part that is on its way
-	buffers sync.Pool     // of parts
-	breaker breaker
+	uploads *remote.Uploads
+	service remote.Service
 
 	emulated bool // conditions are decided here, under keyLocks
 	direct   bool // DELETE has conditions
@@ -114,7 +109,7 @@ var (
 // Open tries the bucket with objects of its own, which it removes, and returns a driver over it. It takes no longer than
 // ten seconds. An error names the key of the configuration to fix.
 func Open(ctx context.Context, o Options) (*Driver, error) {
-	limited, cancel := context.WithTimeout(ctx, openLimit)
+	limited, cancel := context.WithTimeout(ctx, remote.OpenLimit)
 	defer cancel()
 	d, err := prepare(limited, o)
 	if err == nil {
@@ -142,7 +137,8 @@ func prepare(ctx context.Context, o Options) (*Driver, error) {
 	if o.Warn == nil {
 		o.Warn = func(string) {}
 	}
-	d := &Driver{o: o, slots: make(chan struct{}, o.Parallel)}
+	d := &Driver{o: o, uploads: remote.NewUploads("storage.s3.chunksize", o.PartSize, maxParts, o.Parallel)}
+	d.service.Judge = judge
 	client, err := newClient(ctx, o)
 	if err != nil {
 		return nil, err

@@ -1,11 +1,9 @@
 package s3
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"io/fs"
-	"net"
 	"net/http"
 	"slices"
 
@@ -13,26 +11,8 @@ import (
 	smithyhttp "github.com/aws/smithy-go/transport/http"
 
 	"berth/storage"
+	"berth/storage/remote"
 )
-
-// A verdict is what a failed attempt means.
-type verdict struct {
-	class     error // nil: none of those in package storage
-	retry     bool
-	uncertain bool // it may have taken effect
-	dead      bool // nothing that works answered
-}
-
-// wrap makes the error of a call. The cause is told, not wrapped: its timeouts are not those of the caller.
-func (v verdict) wrap(c call, cause error) error {
-	if v.class == nil {
-		return fmt.Errorf("%s %s: %v", c.operation, c.key, cause)
-	}
-	if errors.Is(cause, v.class) {
-		return fmt.Errorf("%s %s: %w", c.operation, c.key, cause)
-	}
-	return fmt.Errorf("%s %s: %w: %v", c.operation, c.key, v.class, cause)
-}
 
 // code returns the error code and the status of an answer, "" and 0 where there was none.
 func code(err error) (string, int) {
@@ -62,41 +42,35 @@ var (
 var errNoUpload = fmt.Errorf("%w: the service does not have these parts", storage.ErrUnavailable)
 
 // judge says what to make of a failed attempt.
-func judge(err error) verdict {
+func judge(err error) remote.Verdict {
 	name, status := code(err)
 	switch {
 	case errors.Is(err, storage.ErrUnavailable): // by the breaker
-		return verdict{class: storage.ErrUnavailable}
+		return remote.Verdict{Class: storage.ErrUnavailable}
 	case slices.Contains(throttlingCodes, name), status == http.StatusTooManyRequests:
-		return verdict{class: storage.ErrUnavailable, retry: true}
+		return remote.Verdict{Class: storage.ErrUnavailable, Retry: true}
 	case slices.Contains(fullCodes, name), status == http.StatusInsufficientStorage:
-		return verdict{class: storage.ErrNoSpace}
+		return remote.Verdict{Class: storage.ErrNoSpace}
 	case slices.Contains(transientCodes, name):
-		return verdict{class: storage.ErrUnavailable, retry: true}
+		return remote.Verdict{Class: storage.ErrUnavailable, Retry: true}
 	case status == http.StatusPreconditionFailed:
-		return verdict{class: storage.ErrConflict}
+		return remote.Verdict{Class: storage.ErrConflict}
 	case name == "NoSuchUpload":
-		return verdict{class: errNoUpload}
+		return remote.Verdict{Class: errNoUpload}
 	case slices.Contains(absentCodes, name):
-		return verdict{class: fs.ErrNotExist}
+		return remote.Verdict{Class: fs.ErrNotExist}
 	case status == http.StatusConflict:
-		return verdict{class: storage.ErrUnavailable, retry: true}
+		return remote.Verdict{Class: storage.ErrUnavailable, Retry: true}
 	case status == http.StatusForbidden, status == http.StatusUnauthorized, name == "NoSuchBucket", 300 <= status && status < 400:
-		return verdict{class: storage.ErrUnavailable}
+		return remote.Verdict{Class: storage.ErrUnavailable}
 	case 400 <= status && status < 500 && name == "": // an answer that was cut
-		return verdict{class: storage.ErrUnavailable, retry: true, uncertain: true}
+		return remote.Verdict{Class: storage.ErrUnavailable, Retry: true, Uncertain: true}
 	case 400 <= status && status < 500, status == http.StatusNotImplemented:
-		return verdict{}
+		return remote.Verdict{}
 	case 500 <= status:
-		return verdict{class: storage.ErrUnavailable, retry: true, uncertain: true, dead: true}
-	case refused(err):
-		return verdict{class: storage.ErrUnavailable, retry: true, dead: true}
+		return remote.Verdict{Class: storage.ErrUnavailable, Retry: true, Uncertain: true, Dead: true}
+	case remote.NotSent(err):
+		return remote.Verdict{Class: storage.ErrUnavailable, Retry: true, Dead: true}
 	}
-	return verdict{class: storage.ErrUnavailable, retry: true, uncertain: true, dead: true}
-}
-
-// refused reports whether a request was not even sent.
-func refused(err error) bool {
-	var op *net.OpError
-	return errors.As(err, &op) && op.Op == "dial" && !errors.Is(err, context.DeadlineExceeded)
+	return remote.Verdict{Class: storage.ErrUnavailable, Retry: true, Uncertain: true, Dead: true}
 }

@@ -1,12 +1,12 @@
 package s3
 
 import (
-	"crypto/tls"
 	"errors"
 	"fmt"
-	"net"
 	"net/http"
 	"slices"
+
+	"berth/storage/remote"
 )
 
 // Codes by which services say what is wrong with a request as such.
@@ -56,21 +56,11 @@ func (p *probe) place() string {
 
 // unreachable explains an error that does not come from a service of S3.
 func (p *probe) unreachable(err error) error {
-	var certificate *tls.CertificateVerificationError
-	var dns *net.DNSError
-	var op *net.OpError
-	var record tls.RecordHeaderError
-	switch _, status := code(err); {
-	case errors.As(err, &certificate):
-		return fmt.Errorf("storage.s3.rootca: the certificate of the service is not trusted: %w", certificate)
-	case errors.Is(err, http.ErrSchemeMismatch), errors.As(err, &record):
-		return fmt.Errorf("storage.s3.secure: what answers%s does not speak TLS", p.place())
-	case errors.As(err, &dns), errors.As(err, &op) && op.Op == "dial":
-		return fmt.Errorf("storage.s3.%s: nothing can be reached%s: %w", p.whereKey(), p.place(), err)
-	case status != 0:
+	if _, status := code(err); status != 0 {
 		return p.notS3(err)
 	}
-	return fmt.Errorf("storage.s3.%s: no good answer comes from what is%s: %w", p.whereKey(), p.place(), err)
+	where := remote.Address{Key: "storage.s3." + p.whereKey(), Scheme: "storage.s3.secure", CA: "storage.s3.rootca", Place: p.place()}
+	return where.Unreachable(err)
 }
 
 func (p *probe) whereKey() string {

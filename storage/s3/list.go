@@ -13,6 +13,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/s3/types"
 
 	"berth/storage"
+	"berth/storage/remote"
 )
 
 // List yields objects by pages of a thousand. Each page begins after the last key of the one before.
@@ -79,7 +80,7 @@ func (d *Driver) page(ctx context.Context, prefix, after string) (page []types.O
 	if after != "" {
 		in.StartAfter = aws.String(d.name(after))
 	}
-	err = d.do(ctx, call{operation: "list", key: prefix}, func(ctx context.Context) error {
+	err = d.service.Do(ctx, remote.Call{Operation: "list", Key: prefix}, func(ctx context.Context) error {
 		out, err := d.client.ListObjectsV2(ctx, in)
 		if err == nil {
 			page, more = out.Contents, aws.ToBool(out.IsTruncated)

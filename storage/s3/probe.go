@@ -9,16 +9,12 @@ import (
 	"net/http"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/aws/aws-sdk-go-v2/service/s3/types"
-)
 
-const (
-	probeAttempts = 3
-	probeWithin   = 3 * time.Second // for one attempt
+	"berth/storage/remote"
 )
 
 // A probe tries what the driver relies on, with objects under one key that it made up.
@@ -64,19 +60,8 @@ func (d *Driver) probe(ctx context.Context) error {
 }
 
 // try runs f, again when that may help. The error is that of the last attempt as it is.
-func (p *probe) try(ctx context.Context, f func(ctx context.Context) error) (err error) {
-	for n := range probeAttempts {
-		limited, cancel := context.WithTimeout(ctx, probeWithin)
-		err = f(limited)
-		cancel()
-		if err == nil || !judge(err).retry || slices.Contains(credentialCodes, first(code(err))) {
-			return err
-		}
-		if sleep(ctx, time.Duration(n+1)*firstDelay) != nil {
-			return err
-		}
-	}
-	return err
+func (p *probe) try(ctx context.Context, f func(ctx context.Context) error) error {
+	return remote.Try(ctx, func(err error) bool { return judge(err).Retry && !slices.Contains(credentialCodes, first(code(err))) }, f)
 }
 
 func first(name string, _ int) string { return name }
@@ -233,7 +218,7 @@ func (p *probe) order(ctx context.Context) error {
 
 // clean removes the objects of the probe, as far as it can. A warning says what cannot.
 func (p *probe) clean(ctx context.Context) {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), probeWithin)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), remote.ProbeWithin)
 	defer cancel()
 	for _, end := range probeNames() {
 		in := &s3.DeleteObjectInput{Bucket: &p.o.Bucket, Key: aws.String(p.name(p.key) + end)}

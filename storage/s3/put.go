@@ -15,6 +15,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/s3/types"
 
 	"berth/storage"
+	"berth/storage/remote"
 )
 
 // Put writes an object: one of at most a part in one request, whose body is in memory before it begins; a larger one in
@@ -24,66 +25,18 @@ func (d *Driver) Put(ctx context.Context, key string, r io.Reader, size int64, c
 	if err := check(ctx, "put", key); err != nil {
 		return storage.Info{}, err
 	}
-	limit := d.o.PartSize
-	if size >= 0 {
-		r = &sized{r: r, left: size}
-		limit = max(limit, size/(maxParts-1))
-	}
-	if 0 < size && size < limit {
-		limit = size // whose last byte brings the end with it
-	}
-	b := &buffer{}
-	done, err := b.fill(ctx, r, limit)
+	body, err := d.uploads.Read(ctx, r, size)
 	if err != nil {
 		return storage.Info{}, fmt.Errorf("put %s: %w", key, err)
 	}
-	if !done {
-		return d.putParts(ctx, key, b, limit, r, cond)
+	all, whole := body.Whole()
+	if !whole {
+		return d.putParts(ctx, key, body, cond)
 	}
-	if len(b.bytes) == 0 {
+	if len(all) == 0 {
 		return d.putSmall(ctx, key, payload{bytes: []byte(emptyBody), metadata: map[string]string{emptyMark: "1"}}, cond)
 	}
-	return d.putSmall(ctx, key, payload{bytes: b.bytes, size: int64(len(b.bytes))}, cond)
-}
-
-// sized is a reader that must have exactly as many bytes as were said.
-type sized struct {
-	r    io.Reader
-	left int64
-}
-
-var (
-	errShort = errors.New("the body is shorter than its size")
-	errLong  = errors.New("the body is longer than its size")
-)
-
-// Read reads one byte more than it may return, to see whether it is there.
-func (s *sized) Read(p []byte) (int, error) {
-	if s.left == 0 {
-		return 0, s.end()
-	}
-	n, err := s.r.Read(p[:min(int64(len(p)), s.left)])
-	s.left -= int64(n)
-	if err == io.EOF && s.left > 0 {
-		return n, errShort
-	}
-	if err == nil && s.left == 0 {
-		err = s.end()
-	}
-	return n, err
-}
-
-// end reads what must be the end.
-func (s *sized) end() error {
-	var extra [1]byte
-	for range 100 { // as often as bufio tries
-		if n, err := s.r.Read(extra[:]); n > 0 {
-			return errLong
-		} else if err != nil {
-			return err
-		}
-	}
-	return io.ErrNoProgress
+	return d.putSmall(ctx, key, payload{bytes: all, size: int64(len(all))}, cond)
 }
 
 // A payload is the body of one request.
@@ -162,7 +115,7 @@ func (d *Driver) create(ctx context.Context, key string, p payload) (storage.Inf
 // lookForTombstone is look by HEAD, which tells the Rev of a tombstone too.
 func (d *Driver) lookForTombstone(ctx context.Context, key string) (o object, err error) {
 	in := &s3.HeadObjectInput{Bucket: &d.o.Bucket, Key: aws.String(d.name(key))}
-	err = d.do(ctx, call{operation: "stat", key: key}, func(ctx context.Context) error {
+	err = d.service.Do(ctx, remote.Call{Operation: "stat", Key: key}, func(ctx context.Context) error {
 		out, err := d.client.HeadObject(ctx, in)
 		if err != nil {
 			return err
@@ -187,8 +140,8 @@ func (d *Driver) send(ctx context.Context, key string, p payload, cond storage.C
 		in.IfMatch = aws.String(string(r))
 	}
 	var out *s3.PutObjectOutput
-	c := call{operation: "put", key: key, bytes: len(p.bytes), conditional: !cond.IsAlways()}
-	err := d.do(ctx, c, func(ctx context.Context) (err error) {
+	c := remote.Call{Operation: "put", Key: key, Bytes: len(p.bytes), Conditional: !cond.IsAlways()}
+	err := d.service.Do(ctx, c, func(ctx context.Context) (err error) {
 		in.Body = bytes.NewReader(p.bytes)
 		out, err = d.client.PutObject(ctx, in)
 		return err

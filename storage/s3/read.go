@@ -2,19 +2,18 @@ package s3
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"io/fs"
 	"net/http"
 	"strconv"
 	"strings"
-	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 
 	"berth/storage"
+	"berth/storage/remote"
 )
 
 // emptyBody is what an object without bytes is kept as, since one without bytes in the bucket is a tombstone. It has
@@ -53,7 +52,7 @@ func absent(operation, key string) error {
 // look describes what the bucket has under a key, a tombstone too.
 func (d *Driver) look(ctx context.Context, key string) (o object, err error) {
 	in := &s3.GetObjectInput{Bucket: &d.o.Bucket, Key: aws.String(d.name(key)), Range: aws.String("bytes=0-0")}
-	err = d.do(ctx, call{operation: "stat", key: key}, func(ctx context.Context) error {
+	err = d.service.Do(ctx, remote.Call{Operation: "stat", Key: key}, func(ctx context.Context) error {
 		out, err := d.client.GetObject(ctx, in)
 		if unsatisfiable(err) {
 			o = object{tombstone: true}
@@ -137,11 +136,14 @@ func (d *Driver) Open(ctx context.Context, key string, off, n int64) (io.ReadClo
 	case err != nil:
 		return nil, storage.Info{}, err
 	}
-	left := max(0, o.Size-off)
-	if n >= 0 {
-		left = min(left, n)
+	resume := func(ctx context.Context, off, n int64) (io.ReadCloser, error) {
+		body, _, err := d.get(ctx, key, off, n, o.Rev)
+		if unsatisfiable(err) {
+			err = conflict("open", key)
+		}
+		return body, err
 	}
-	return &reader{ctx: ctx, d: d, info: o.Info, body: body, off: off, left: left}, o.Info, nil
+	return remote.NewReader(ctx, o.Info, body, off, n, resume), o.Info, nil
 }
 
 // get asks for a range of an object, of the content of a Rev if there is one.
@@ -153,8 +155,8 @@ func (d *Driver) get(ctx context.Context, key string, off, n int64, match storag
 	if match != "" {
 		in.IfMatch = aws.String(string(match))
 	}
-	var past error // kept as it is: do knows no class for it
-	body, err = d.stream(ctx, call{operation: "open", key: key}, func(ctx context.Context) (io.ReadCloser, error) {
+	var past error // kept as it is: judge knows no class for it
+	body, err = d.service.Stream(ctx, remote.Call{Operation: "open", Key: key}, func(ctx context.Context) (io.ReadCloser, error) {
 		out, err := d.client.GetObject(ctx, in)
 		if past = nil; unsatisfiable(err) {
 			past = err
@@ -183,78 +185,4 @@ func byteRange(off, n int64) string {
 		return fmt.Sprintf("bytes=%d-%d", off, last)
 	}
 	return fmt.Sprintf("bytes=%d-", off)
-}
-
-// A reader reads one content of an object, over as many connections as it takes.
-type reader struct {
-	ctx   context.Context
-	d     *Driver
-	info  storage.Info
-	body  io.ReadCloser // nil: broken
-	off   int64         // of the next byte
-	left  int64
-	fails int // in a row
-}
-
-// resumes is how often in a row a reader goes on without having read a byte.
-const resumes = 5
-
-// Read returns io.EOF only when all of the range was read.
-func (r *reader) Read(p []byte) (int, error) {
-	for r.left > 0 {
-		if r.body == nil {
-			if err := r.resume(); err != nil {
-				return 0, err
-			}
-		}
-		n, err := r.body.Read(p[:min(int64(len(p)), r.left)])
-		r.off, r.left = r.off+int64(n), r.left-int64(n)
-		if n > 0 {
-			r.fails = 0
-		}
-		if err != nil && r.left > 0 {
-			if err := r.broken(err); err != nil {
-				return n, err
-			}
-		}
-		if n > 0 || len(p) == 0 {
-			return n, nil
-		}
-	}
-	return 0, io.EOF
-}
-
-// broken drops the connection, and returns an error if there were too many.
-func (r *reader) broken(cause error) error {
-	_ = r.body.Close()
-	r.body = nil
-	if err := r.ctx.Err(); err != nil {
-		return fmt.Errorf("read %s: %w", r.info.Key, err)
-	}
-	if r.fails++; r.fails > resumes {
-		return fmt.Errorf("read %s: %w: at %d: %v", r.info.Key, storage.ErrUnavailable, r.off, cause)
-	}
-	return sleep(r.ctx, time.Duration(r.fails-1)*firstDelay)
-}
-
-func (r *reader) resume() error {
-	body, _, err := r.d.get(r.ctx, r.info.Key, r.off, r.left, r.info.Rev)
-	if errors.Is(err, storage.ErrConflict) || errors.Is(err, fs.ErrNotExist) || unsatisfiable(err) {
-		return fmt.Errorf("read %s: %w: it broke off at %d, and the object has changed since", r.info.Key, storage.ErrUnavailable, r.off)
-	}
-	r.body = body
-	return err
-}
-
-// Close ends the request.
-func (r *reader) Close() error {
-	if r.body == nil {
-		return nil
-	}
-	err := r.body.Close()
-	r.body, r.left = nil, 0
-	if err != nil {
-		return fmt.Errorf("close %s: %w", r.info.Key, err)
-	}
-	return nil
 }

@@ -13,6 +13,8 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/feature/cloudfront/sign"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
+
+	"berth/storage/remote"
 )
 
 // CloudFront makes signed URLs lead to a distribution in front of the bucket.
@@ -64,7 +66,7 @@ func (d *Driver) SignedURL(ctx context.Context, key string, expiry time.Duration
 	in := &s3.GetObjectInput{Bucket: &d.o.Bucket, Key: aws.String(d.name(key))}
 	request, err := d.presign.PresignGetObject(ctx, in, s3.WithPresignExpires(expiry))
 	if err != nil {
-		return "", judge(err).wrap(call{operation: "sign", key: key}, err)
+		return "", judge(err).Wrap(remote.Call{Operation: "sign", Key: key}, err)
 	}
 	return request.URL, nil
 }

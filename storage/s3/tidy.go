@@ -9,6 +9,8 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
+
+	"berth/storage/remote"
 )
 
 // large begins the keys of objects that are large enough for parts (docs/design.md). Others may share the bucket.
@@ -20,7 +22,7 @@ func (d *Driver) Tidy(ctx context.Context, before time.Time) (n int, bytes int64
 	in := &s3.ListMultipartUploadsInput{Bucket: &d.o.Bucket, Prefix: aws.String(d.name(large))}
 	for {
 		var out *s3.ListMultipartUploadsOutput
-		err = d.do(ctx, call{operation: "list uploads", key: d.o.Root}, func(ctx context.Context) (err error) {
+		err = d.service.Do(ctx, remote.Call{Operation: "list uploads", Key: d.o.Root}, func(ctx context.Context) (err error) {
 			out, err = d.client.ListMultipartUploads(ctx, in)
 			return err
 		})
@@ -49,7 +51,7 @@ func (d *Driver) tidyAlways(ctx context.Context) {
 		if _, _, err := d.Tidy(ctx, time.Now().Add(-d.o.Abandoned)); err != nil && !errors.Is(err, context.Canceled) {
 			d.o.Warn(fmt.Sprintf("removing abandoned uploads: %v", err))
 		}
-		if sleep(ctx, tidyEvery) != nil {
+		if remote.Sleep(ctx, tidyEvery) != nil {
 			return
 		}
 	}

@@ -1,4 +1,4 @@
-package s3
+package remote
 
 import (
 	"fmt"
@@ -9,12 +9,12 @@ import (
 )
 
 const (
-	// tripAfter is how many failures in a row, of all calls together, mean that the service is dead, if they took as long as
+	// TripAfter is how many failures in a row, of all calls together, mean that the service is dead, if they took as long as
 	// tripTime: retries bridge what is shorter.
-	tripAfter = 20
+	TripAfter = 20
 	tripTime  = 5 * time.Second
-	// openFor is how long nobody asks a dead service; then one call tries.
-	openFor = 2 * time.Second
+	// OpenFor is how long nobody asks a dead service; then one call tries.
+	OpenFor = 2 * time.Second
 )
 
 // A breaker keeps callers from waiting for a service that is dead. The zero one is ready.
@@ -30,13 +30,13 @@ func (b *breaker) allow() error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	now := time.Now()
-	if b.failures < tripAfter || now.Sub(b.first) < tripTime {
+	if b.failures < TripAfter || now.Sub(b.first) < tripTime {
 		return nil
 	}
 	if now.Before(b.until) {
 		return fmt.Errorf("%w: it failed %d times in a row and is not asked for a moment", storage.ErrUnavailable, b.failures)
 	}
-	b.until = now.Add(openFor) // this caller tries for all
+	b.until = now.Add(OpenFor) // this caller tries for all
 	return nil
 }
 
@@ -51,5 +51,5 @@ func (b *breaker) record(alive bool) {
 	if b.failures++; b.failures == 1 {
 		b.first = time.Now()
 	}
-	b.until = time.Now().Add(openFor)
+	b.until = time.Now().Add(OpenFor)
 }

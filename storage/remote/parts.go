@@ -1,0 +1,157 @@
+package remote
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"sync"
+
+	"berth/storage"
+)
+
+// PerUpload is how many parts of one object are on their way at a time.
+const PerUpload = 4
+
+// Uploads sends bodies in parts, out of buffers that all share. An upload takes up to (PerUpload+1) × the size of a part of
+// memory, and all together no more than their number plus the parts that are on their way at a time, times that size. It is
+// safe for concurrent use.
+type Uploads struct {
+	key      string
+	partSize int64
+	maxParts int
+	slots    chan struct{} // one for each part that is on its way
+	buffers  sync.Pool
+}
+
+// NewUploads sends parts of a size in bytes, no more than maxParts of an object and no more than parallel at a time. The key
+// is that of the size in the configuration, for an error. Of a body of unknown size the parts become twice as large after
+// every quarter of maxParts.
+func NewUploads(key string, partSize int64, maxParts, parallel int) *Uploads {
+	return &Uploads{key: key, partSize: partSize, maxParts: maxParts, slots: make(chan struct{}, parallel)}
+}
+
+// A Body is what a put was given, of which the first part was read.
+type Body struct {
+	first *buffer
+	limit int64 // of the first part
+	rest  io.Reader
+	whole bool
+}
+
+// Whole returns all of the body if that is no more than a part.
+func (b *Body) Whole() ([]byte, bool) { return b.first.bytes, b.whole }
+
+// Read reads the first part of a body of a size, -1 for unknown, which must then have that size.
+func (u *Uploads) Read(ctx context.Context, r io.Reader, size int64) (*Body, error) {
+	b := &Body{first: &buffer{}, limit: u.partSize, rest: r}
+	if size >= 0 {
+		b.rest = &sized{r: r, left: size}
+		b.limit = max(b.limit, size/int64(u.maxParts-1))
+	}
+	if 0 < size && size < b.limit {
+		b.limit = size // whose last byte brings the end with it
+	}
+	var err error
+	b.whole, err = b.first.fill(ctx, b.rest, b.limit)
+	return b, err
+}
+
+// Send reads the body of a key and has send send its parts, several at a time, and waits for them. A send that returns nil
+// has sent its part.
+func (u *Uploads) Send(ctx context.Context, key string, body *Body, send func(ctx context.Context, part *Part) error) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	up := upload{u, key, make(chan struct{}, PerUpload)}
+	var parts sync.WaitGroup
+	defer parts.Wait()
+	b := body.first
+	for number, done := 1, body.whole; ; number++ {
+		if err := up.enter(ctx); err != nil {
+			return err
+		}
+		part := &Part{Number: number, b: b}
+		parts.Go(func() {
+			defer up.leave()
+			if err := up.send(ctx, part, send); err != nil {
+				cancel(err)
+			}
+		})
+		if done {
+			break
+		}
+		if number == u.maxParts {
+			return fmt.Errorf("put %s: it has more than %d parts; %s is too small for it", key, u.maxParts, u.key)
+		}
+		b = u.buffer()
+		var err error
+		if done, err = b.fill(ctx, body.rest, u.size(number+1, body.limit)); err != nil {
+			return up.cause(ctx, err)
+		}
+		if done && len(b.bytes) == 0 {
+			break
+		}
+	}
+	parts.Wait()
+	return context.Cause(ctx)
+}
+
+func (u *Uploads) size(number int, first int64) int64 {
+	return first << ((number - 1) / (u.maxParts / 4))
+}
+
+// buffer returns one that was used before, if there is one.
+func (u *Uploads) buffer() *buffer {
+	if b, ok := u.buffers.Get().(*buffer); ok {
+		return b
+	}
+	return &buffer{}
+}
+
+// An upload is an object that goes up in parts.
+type upload struct {
+	all  *Uploads
+	key  string
+	turn chan struct{} // one for each part of it that is on its way
+}
+
+// send sends a part, and gives its buffer back unless an attempt that failed may still be reading it.
+func (u upload) send(ctx context.Context, part *Part, send func(ctx context.Context, part *Part) error) error {
+	err := send(ctx, part)
+	if err == nil && part.taken.Load() == 1 {
+		u.all.buffers.Put(part.b)
+	}
+	return err
+}
+
+// cause is why the context ended, or else what went wrong with the body.
+func (u upload) cause(ctx context.Context, err error) error {
+	if cause := context.Cause(ctx); cause != nil {
+		err = cause
+	}
+	if errors.Is(err, storage.ErrUnavailable) {
+		return err // of a part, which names the call
+	}
+	return fmt.Errorf("put %s: %w", u.key, err)
+}
+
+// enter waits until a part may be sent: by this upload, and by all.
+func (u upload) enter(ctx context.Context) error {
+	for _, slots := range []chan struct{}{u.turn, u.all.slots} {
+		select {
+		case slots <- struct{}{}:
+		case <-ctx.Done():
+			if slots == u.all.slots {
+				<-u.turn
+			}
+			return u.cause(ctx, ctx.Err())
+		}
+	}
+	return nil
+}
+
+// leave lets others send.
+func (u upload) leave() {
+	<-u.all.slots
+	<-u.turn
+}

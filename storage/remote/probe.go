@@ -1,0 +1,64 @@
+package remote
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"time"
+)
+
+const (
+	// OpenLimit bounds the start of a driver.
+	OpenLimit = 10 * time.Second
+	// ProbeWithin bounds one attempt of [Try].
+	ProbeWithin = 3 * time.Second
+
+	probeAttempts = 3
+)
+
+// Try runs f, again when that may help. The error is that of the last attempt as it is.
+func Try(ctx context.Context, again func(error) bool, f func(ctx context.Context) error) (err error) {
+	for n := range probeAttempts {
+		limited, cancel := context.WithTimeout(ctx, ProbeWithin)
+		err = f(limited)
+		cancel()
+		if err == nil || !again(err) || Sleep(ctx, time.Duration(n+1)*FirstDelay) != nil {
+			return err
+		}
+	}
+	return err
+}
+
+// An Address says which keys of the configuration tell where a service is.
+type Address struct {
+	Key    string // of the address itself
+	Scheme string // the key that says whether TLS is spoken
+	CA     string // the key of the authorities
+	Place  string // " at URL", for errors
+}
+
+// Unreachable explains an error for which no service of the right kind answered: what to fix, by its key.
+func (a Address) Unreachable(err error) error {
+	var certificate *tls.CertificateVerificationError
+	var dns *net.DNSError
+	var op *net.OpError
+	var record tls.RecordHeaderError
+	switch {
+	case errors.As(err, &certificate):
+		return fmt.Errorf("%s: the certificate of the service is not trusted: %w", a.CA, certificate)
+	case errors.Is(err, http.ErrSchemeMismatch), errors.As(err, &record):
+		return fmt.Errorf("%s: what answers%s does not speak TLS", a.Scheme, a.Place)
+	case errors.As(err, &dns), errors.As(err, &op) && op.Op == "dial":
+		return fmt.Errorf("%s: nothing can be reached%s: %w", a.Key, a.Place, err)
+	}
+	return fmt.Errorf("%s: no good answer comes from what is%s: %w", a.Key, a.Place, err)
+}
+
+// NotSent reports whether a request did not even reach a service.
+func NotSent(err error) bool {
+	var op *net.OpError
+	return errors.As(err, &op) && op.Op == "dial" && !errors.Is(err, context.DeadlineExceeded)
+}
