@@ -1,0 +1,166 @@
+package gc_test
+
+import (
+	"errors"
+	"io/fs"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"berth/registry"
+	"berth/registry/gc"
+	"berth/storage"
+	"berth/storage/cached"
+	"berth/storage/filesystem"
+	"berth/storage/storagetest"
+)
+
+// TestFailedMark fails each read of a run, one after another: what a manifest names must never go.
+func TestFailedMark(t *testing.T) {
+	f := newFixture(t, gc.Options{Concurrency: 1})
+	p := f.repository("a")
+	config, data := f.push(p, "config"), f.push(p, large("layer"))
+	f.put(p, "v1", image("", config, data))
+	f.push(f.repository("b"), large("garbage"))
+	kept := slices.DeleteFunc(f.keys(), func(key string) bool { return strings.Contains(key, "/b/") || strings.Contains(key, "data/") })
+	f.clock.advance(2 * grace)
+	for n := 1; ; n++ {
+		for _, mode := range []storagetest.Mode{storagetest.FailBefore, storagetest.FailMidway, storagetest.FailAfter, storagetest.ConflictAfter} {
+			f.flaky.FailNth(n, mode)
+			_, err := gc.New(f.flaky, f.registry, gc.Options{Now: f.clock.now, Elapsed: f.clock.elapsed, Holder: "test"}).Run(t.Context(), gc.RunOptions{})
+			if err != nil && !errors.Is(err, storage.ErrUnavailable) && !errors.Is(err, storage.ErrConflict) && !errors.Is(err, gc.ErrBusy) {
+				t.Fatalf("call %d: %v", n, err)
+			}
+			keys := f.keys()
+			for _, key := range kept {
+				if key != "blobs/" && !slices.Contains(keys, key) && !strings.HasPrefix(key, "blobs/sha256/") {
+					t.Fatalf("failing call %d in way %d lost %s", n, mode, key)
+				}
+			}
+			for _, d := range []registry.Digest{config, data} {
+				if b, err := p.Blob(t.Context(), d); err != nil {
+					t.Fatalf("failing call %d in way %d: %v", n, mode, err)
+				} else if r, err := b.Open(t.Context(), 0, b.Size); err != nil {
+					t.Fatalf("failing call %d in way %d: %v", n, mode, err)
+				} else {
+					r.Close()
+				}
+			}
+		}
+		if f.flaky.Faults() == 0 {
+			break
+		}
+	}
+	f.flaky.Plan(nil)
+	f.clean()
+	if keys := f.keys(); slices.ContainsFunc(keys, func(key string) bool { return strings.Contains(key, "/b/") }) {
+		t.Errorf("garbage is left: %q", keys)
+	}
+}
+
+// TestDamagedManifest wants a manifest that cannot be read to keep every link of its repository, and the report to say so.
+func TestDamagedManifest(t *testing.T) {
+	f := newFixture(t, gc.Options{})
+	p := f.repository("a")
+	config := f.push(p, "config")
+	d := f.put(p, "v1", image("", config))
+	key := "repositories/a/_manifests/sha256/" + d.Hex()
+	body, _, err := storage.ReadAll(t.Context(), f.store, key, 1<<20)
+	if err != nil {
+		t.Fatal(err)
+	}
+	broken := strings.Replace(string(body), config.Hex()[:8], "00000000", 1)
+	if _, err := f.store.Put(t.Context(), key, strings.NewReader(broken), int64(len(broken)), storage.Cond{}); err != nil {
+		t.Fatal(err)
+	}
+	f.push(f.repository("b"), "garbage")
+	f.clock.advance(2 * grace)
+	r := f.run(gc.RunOptions{})
+	if _, err := p.Blob(t.Context(), config); err != nil {
+		t.Error(err)
+	}
+	if l := layer(r, "links"); !strings.Contains(l.Skipped, "links of a") || l.Failed != 1 || l.Removed != 1 {
+		t.Errorf("the layer is %+v", l)
+	}
+}
+
+// TestDamagedBlobRecord wants a blob record that cannot be read to keep all data objects, its own among them, until it is
+// healed by a push.
+func TestDamagedBlobRecord(t *testing.T) {
+	f := newFixture(t, gc.Options{})
+	p := f.repository("a")
+	data := f.push(p, large("layer"))
+	f.put(p, "v1", image("", data))
+	f.push(p, large("garbage"))
+	f.clock.advance(2 * grace)
+	key := registry.KeyOfBlob(data)
+	if _, err := f.store.Put(t.Context(), key, strings.NewReader("damaged"), 7, storage.Cond{}); err != nil {
+		t.Fatal(err)
+	}
+	r := f.run(gc.RunOptions{})
+	if l := layer(r, "data"); l.Removed != 0 || l.Skipped == "" || len(l.Problems) != 1 || !strings.Contains(l.Problems[0], key) {
+		t.Errorf("the layer is %+v", l)
+	}
+	if _, err := f.store.Stat(t.Context(), key); err != nil {
+		t.Errorf("the record that a link leads to: %v", err)
+	}
+	f.push(p, large("layer"))
+	f.clock.advance(2 * grace)
+	if l := layer(f.clean(), "data"); l.Removed != 2 {
+		t.Errorf("once it is healed %d data objects went, want the garbage and the old copy", l.Removed)
+	}
+	if w, err := f.gc.Why(t.Context(), data); err != nil || !w.Kept || w.Damaged != "" {
+		t.Errorf("%+v, %v", w, err)
+	}
+}
+
+// TestOnDisk collects a store on a disk, below the cache that serves: what goes is not served from memory either, and leaves
+// neither files nor folders.
+func TestOnDisk(t *testing.T) {
+	root := t.TempDir()
+	files, err := filesystem.Open(t.Context(), filesystem.Options{Root: root})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer files.Close()
+	store := cached.New(files, &cached.Options{Skip: registry.IsData})
+	reg, err := registry.Open(t.Context(), store, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	f := &fixture{T: t, store: store, registry: reg, gc: gc.New(store, reg, gc.Options{Scan: files})}
+	p := f.repository("a")
+	config, data, gone := f.push(p, "config"), f.push(p, large("layer")), f.push(p, large("gone"))
+	d := f.put(p, "v1", image("", config, data))
+	if r := f.clean(); layer(r, "links").Young != 1 {
+		t.Errorf("within the grace: %+v", layer(r, "links"))
+	}
+	if r := f.run(gc.RunOptions{Alone: true}); layer(r, "links").Removed != 1 || layer(r, "data").Removed != 1 {
+		t.Errorf("alone: %+v, %+v", layer(r, "links"), layer(r, "data"))
+	}
+	if _, err := p.Blob(t.Context(), gone); registry.CodeOf(err) != registry.BlobUnknown {
+		t.Errorf("what went is still served: %v", err)
+	}
+	if _, err := p.Blob(t.Context(), data); err != nil {
+		t.Error(err)
+	}
+	if err := p.DeleteManifest(t.Context(), d); err != nil {
+		t.Fatal(err)
+	}
+	f.run(gc.RunOptions{Alone: true})
+	if keys := f.keys(); len(keys) != 0 {
+		t.Errorf("left %q", keys)
+	}
+	for _, folder := range []string{"repositories", "blobs", "data"} {
+		err := filepath.WalkDir(filepath.Join(root, "objects", folder), func(path string, _ fs.DirEntry, err error) error {
+			if err == nil {
+				t.Errorf("left %s", path)
+			}
+			return nil
+		})
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			t.Error(err)
+		}
+	}
+}
