@@ -176,6 +176,18 @@ func TestWaitsLongerThanBodiesMay(t *testing.T) {
 	}
 }
 
+// idle counts the connections that are known to be idle: the client has its answer a moment before.
+func (cs *Connections) idle() (n int) {
+	cs.mu.Lock()
+	defer cs.mu.Unlock()
+	for c := range cs.open {
+		if c.idle.Load() != 0 {
+			n++
+		}
+	}
+	return n
+}
+
 // TestConnectionsAreBounded opens more connections than there may be, idle and busy ones.
 func TestConnectionsAreBounded(t *testing.T) {
 	const get = "GET /v2/ HTTP/1.1\r\nHost: x\r\n\r\n"
@@ -190,8 +202,10 @@ func TestConnectionsAreBounded(t *testing.T) {
 	s := start(t, api, Options{Connections: connections, DrainTimeout: time.Minute}, nil)
 	oldest := say(t, s.addr, get)
 	answer(t, oldest, http.StatusOK)
+	eventually(t, "one connection is idle", func() bool { return connections.idle() == 1 })
 	newer := say(t, s.addr, get)
 	answer(t, newer, http.StatusOK)
+	eventually(t, "two connections are idle", func() bool { return connections.idle() == 2 })
 	answer(t, say(t, s.addr, get), http.StatusOK)
 	if _, err := oldest.Read(make([]byte, 1)); err != io.EOF {
 		t.Errorf("the connection that was idle for longest got %v", err)
@@ -200,6 +214,7 @@ func TestConnectionsAreBounded(t *testing.T) {
 		t.Error(err)
 	}
 	answer(t, newer, http.StatusOK)
+	eventually(t, "both connections are idle", func() bool { return connections.idle() == 2 })
 
 	busy := []net.Conn{say(t, s.addr, strings.Replace(get, "/v2/", "/v2/slow", 1)), say(t, s.addr, strings.Replace(get, "/v2/", "/v2/slow", 1))}
 	<-entered
