@@ -38,6 +38,8 @@ type Config struct {
 	HTTP HTTP `yaml:"http"`
 	// What is measured, for Prometheus.
 	Metrics Metrics `yaml:"metrics"`
+	// What is watched, and what comes of it when it fails.
+	Health Health `yaml:"health"`
 	// How much is served at a time.
 	Requests Requests `yaml:"requests"`
 	// The list of repositories.
@@ -81,6 +83,9 @@ type Log struct {
 type AccessLog struct {
 	// Turns the access log off.
 	Disabled bool `yaml:"disabled" default:"false"`
+	// The form of its lines: `combined`, as web servers write them, or `json`; `auto` is combined beside `log.formatter: text`,
+	// and json otherwise.
+	Formatter string `yaml:"formatter" default:"auto" enum:"auto|combined|json"`
 }
 
 // Storage is the section storage. Exactly one of its drivers is not nil.
@@ -377,7 +382,10 @@ type HTTP struct {
 	Secret Secret `yaml:"secret" example:"a-long-random-text"`
 	// Answers with URLs that have no scheme and host.
 	RelativeURLs bool `yaml:"relativeurls" default:"false"`
-	// How long running requests may go on once the process was told to stop.
+	// How long the server goes on as before once it was told to stop, but for `/readyz`, which tells that it stops: as long as
+	// whoever sends requests here takes to notice.
+	DrainDelay time.Duration `yaml:"draindelay" default:"0s"`
+	// How long running requests may go on once the process was told to stop, and `draindelay` is over.
 	DrainTimeout time.Duration `yaml:"draintimeout" default:"30s"`
 	// Headers added to every answer.
 	Headers map[string][]string `yaml:"headers" example:"{X-Content-Type-Options: [nosniff]}"`

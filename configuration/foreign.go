@@ -71,11 +71,6 @@ var foreignKeys = []foreignKey{
 	{path: "notifications.endpoints", verdict: refused, why: notYet + "its endpoints would wait for events in vain"},
 	{path: "redis", verdict: ignored, why: "Berth needs no Redis, also with several replicas"},
 
-	{path: "health.storagedriver", verdict: ignored, why: "/readyz checks the storage whenever it is asked"},
-	{path: "health.file", verdict: refused, why: notYet + "the file would not take the server out of service"},
-	{path: "health.http", verdict: refused, why: notYet + "a failing check would change nothing"},
-	{path: "health.tcp", verdict: refused, why: notYet + "a failing check would change nothing"},
-
 	{path: "middleware.storage", verdict: ignored, why: "only cloudfront, with storage.s3, has a meaning here"},
 	{path: "middleware.registry", verdict: refused, why: "what it does to requests is not known here"},
 	{path: "middleware.repository", verdict: refused, why: "what it does to requests is not known here"},

@@ -92,3 +92,20 @@ func (d disk) Collect(all chan<- prometheus.Metric) {
 	all <- prometheus.MustNewConstMetric(d.free, prometheus.GaugeValue, float64(free))
 	all <- prometheus.MustNewConstMetric(d.total, prometheus.GaugeValue, float64(total))
 }
+
+// WatchHealth shows what was found by health checks, by their names, which the operator chooses. The function it returns is to
+// be told of each result.
+func (m *Metrics) WatchHealth(writable func() bool) (found func(check string, ok bool)) {
+	m.registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "berth_health_writable", Help: "1 unless changes are refused, for a reason that /readyz tells.",
+	}, func() float64 { return number(writable()) }))
+	checks := gauges(m.registry, "berth_health_check_ok", "1 unless what a check found last counts as a failure, by check.", "check")
+	return func(check string, ok bool) { checks.WithLabelValues(check).Set(number(ok)) }
+}
+
+func number(b bool) float64 {
+	if b {
+		return 1
+	}
+	return 0
+}

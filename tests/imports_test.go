@@ -21,7 +21,7 @@ var layers = [][]string{
 	{"registry/server"},
 	{"registry/api", "registry/admin", "registry/web"},
 	{"registry/mirror", "registry/gc", "registry/retention", "registry/notify", "registry/client"},
-	{"registry/lease", "registry/observe", "registry/gate"},
+	{"registry/lease", "registry/observe", "registry/gate", "registry/health"},
 	{"registry"},
 	{"storage/open"},
 	{"storage/cached", "storage/limited", "storage/measured", "storage/storagetest", "storage/remote/remotetest"},

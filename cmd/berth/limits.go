@@ -16,6 +16,7 @@ type limits struct {
 	gate        *gate.Gate
 	connections *server.Connections
 	maxBlob     atomic.Int64
+	minFree     atomic.Uint64
 }
 
 // newLimits shows the limits in metrics, which may be nil.
@@ -37,6 +38,7 @@ func (l *limits) apply(c *configuration.Config) {
 	l.gate.SetLimits(gateLimits(c.Requests))
 	l.connections.SetMax(c.HTTP.MaxConnections)
 	l.maxBlob.Store(int64(c.Requests.MaxBlobSize))
+	l.minFree.Store(uint64(c.Health.MinFreeSpace))
 }
 
 func gateLimits(c configuration.Requests) gate.Limits {

@@ -39,11 +39,19 @@ func commit() string {
 	return ""
 }
 
-// storeOptions says what the keys of the registry are to a storage, and counts what is done with it.
-func storeOptions(m *metrics.Metrics, warn func(string)) open.Options {
+// storeOptions says what the keys of the registry are to a storage, and counts what is done with it. failed is told of calls
+// that did not do what was asked, for whatever reason.
+func storeOptions(m *metrics.Metrics, failed func(error), warn func(string)) open.Options {
 	o := open.Options{Data: registry.IsData, Stable: registry.IsStable, Epoch: registry.EpochKey, Warn: warn}
+	o.Calls = func(c measured.Call) {
+		if c.Err != nil {
+			failed(c.Err)
+		}
+		if m != nil {
+			m.StoreCalled(storeCall(c), c.Took, storeError(c.Err))
+		}
+	}
 	if m != nil {
-		o.Calls = func(c measured.Call) { m.StoreCalled(storeCall(c), c.Took, storeError(c.Err)) }
 		o.Cache = func(key string, hit bool) { m.LookedUp(recordOf(key), hit) }
 	}
 	return o

@@ -30,7 +30,7 @@ type reloader struct {
 }
 
 // reloadable are the keys that change without a restart, with all below them.
-var reloadable = []string{"auth.anonymous", "authorization", "storage.maintenance.readonly", "requests", "http.maxconnections", "log.level"}
+var reloadable = []string{"auth.anonymous", "authorization", "storage.maintenance.readonly", "requests", "http.maxconnections", "health.minfreespace", "log.level"}
 
 func isReloadable(key string) bool {
 	return slices.ContainsFunc(reloadable, func(r string) bool { return key == r || strings.HasPrefix(key, r+".") })

@@ -21,6 +21,7 @@ import (
 	"berth/registry"
 	"berth/registry/admin"
 	"berth/registry/api"
+	"berth/registry/health"
 	"berth/registry/observe"
 	"berth/registry/server"
 	"berth/storage/open"
@@ -75,7 +76,7 @@ func serve(ctx context.Context, file string, env environment) error {
 	defer started()
 	log.WithFields(logrus.Fields{"version": version, "storage": c.Storage.Driver(), "auth": describeAuth(c)}).Info("starting")
 	p := process{config: c, metrics: newMetrics(c), log: log, hangups: hangups, began: time.Now()}
-	p.limits = newLimits(c, p.metrics)
+	p.limits, p.health, p.writing = newLimits(c, p.metrics), p.newHealth(), &health.Writing{}
 	p.access, err = newAccess(starting, c, log)
 	if err == nil {
 		p.access.metrics = p.metrics
@@ -97,6 +98,8 @@ type process struct {
 	access    *access
 	limits    *limits
 	metrics   *metrics.Metrics // nil: there are none
+	health    *health.Monitor
+	writing   *health.Writing
 	log       *logrus.Logger
 	listeners []net.Listener
 	reloader  *reloader
@@ -107,7 +110,7 @@ type process struct {
 // withServer opens all that a server needs, lets run use it, and closes what was opened. It listens only once the storage is
 // known to work.
 func (p process) withServer(ctx context.Context, accessLog io.Writer, run func(*server.Server, []net.Listener) error) (err error) {
-	store, err := open.Open(ctx, p.config.Storage, storeOptions(p.metrics, func(text string) { p.log.Warn(text) }))
+	store, err := open.Open(ctx, p.config.Storage, storeOptions(p.metrics, p.storeFailed, func(text string) { p.log.Warn(text) }))
 	if err != nil {
 		return err
 	}
@@ -154,6 +157,8 @@ func (p process) newServer(ctx context.Context, store *open.Store, lines *observ
 	if err := p.access.openPasses(reg, c); err != nil {
 		return nil, err
 	}
+	p.watchStorage(store.Driver, reg)
+	p.watchOthers()
 	redirect, err := redirects(c.Storage.Redirect, store.Driver)
 	if err != nil {
 		return nil, err
@@ -162,7 +167,7 @@ func (p process) newServer(ctx context.Context, store *open.Store, lines *observ
 		Host: c.HTTP.Host, Prefix: c.HTTP.Prefix, RelativeURLs: c.HTTP.RelativeURLs, Headers: c.HTTP.Headers,
 		DeleteEnabled: c.Storage.Delete.Enabled, MaxManifest: int64(c.Validation.Manifests.MaxSize),
 		MaxTags: c.Tags.MaxTags, MaxCatalog: c.Catalog.MaxEntries, ChunkMinLength: chunkMinLength,
-		Redirect: redirect, RedirectExpiry: c.Storage.Redirect.Expiry, Gate: p.limits.gate, Log: p.log,
+		Redirect: redirect, RedirectExpiry: c.Storage.Redirect.Expiry, Gate: p.limits.gate, MayChange: p.health.MayChange, Log: p.log,
 	}))
 	if err != nil {
 		return nil, err
@@ -174,8 +179,8 @@ func (p process) newServer(ctx context.Context, store *open.Store, lines *observ
 	o := server.Options{
 		TLS: certificates, HTTP1Only: c.HTTP.HTTP2.Disabled, Prefix: c.HTTP.Prefix,
 		ReadHeaderTimeout: c.HTTP.ReadHeaderTimeout, IdleTimeout: c.HTTP.IdleTimeout,
-		Connections: p.limits.connections, ProgressTimeout: c.HTTP.ProgressTimeout, DrainTimeout: c.HTTP.DrainTimeout, MaxHeaderBytes: int(c.HTTP.MaxHeaderBytes),
-		Check: server.StorageCheck(store.Driver), AccessLog: lines, Log: p.log, Background: []func(context.Context){p.reloader.onSignal(p.hangups), p.access.warm},
+		Connections: p.limits.connections, ProgressTimeout: c.HTTP.ProgressTimeout, DrainDelay: c.HTTP.DrainDelay, DrainTimeout: c.HTTP.DrainTimeout, MaxHeaderBytes: int(c.HTTP.MaxHeaderBytes),
+		Health: p.health, AccessLog: lines, Log: p.log, Background: []func(context.Context){p.reloader.onSignal(p.hangups), p.access.warm},
 	}
 	if purging := c.Storage.Maintenance.UploadPurging; purging.Enabled {
 		o.Background = append(o.Background,
@@ -191,7 +196,7 @@ func (p process) newServer(ctx context.Context, store *open.Store, lines *observ
 	if err := p.measure(&o, store.Driver); err != nil {
 		return nil, err
 	}
-	commands := &commands{process: p, registry: reg, check: o.Check, certificates: certificates}
+	commands := &commands{process: p, registry: reg, check: health.Storage(store.Driver), certificates: certificates}
 	task, err := commands.serve(socket, lines)
 	if err != nil {
 		return nil, err

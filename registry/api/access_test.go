@@ -2,6 +2,7 @@ package api
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"slices"
@@ -118,6 +119,27 @@ func TestAdmit(t *testing.T) {
 			t.Errorf("%d requests of the class %v were not released", s.Running, class)
 		}
 	}
+}
+
+// TestMayChange refuses changes as while the storage takes none. Who may not change anything learns nothing of that.
+func TestMayChange(t *testing.T) {
+	var puts, deletes error
+	w := newWorld(t, &Options{DeleteEnabled: true, MayChange: func(_ context.Context, isDelete bool) error {
+		if isDelete {
+			return deletes
+		}
+		return puts
+	}})
+	w.run(exchange{do: "POST /v2/a/blobs/uploads/", want: 202})
+	puts = errors.New("it is full")
+	full := exchange{do: "POST /v2/a/blobs/uploads/", want: 503, code: "UNAVAILABLE", answer: "Retry-After: 5"}
+	w.run(full, exchange{do: "PUT /v2/a/manifests/x", body: "{}", want: 503, code: "UNAVAILABLE"},
+		exchange{do: "GET /v2/", want: 200}, exchange{do: "OPTIONS /v2/", want: 200},
+		exchange{do: "DELETE /v2/a/manifests/x", want: 404})
+	deletes = puts
+	w.run(exchange{do: "DELETE /v2/a/manifests/x", want: 503, code: "UNAVAILABLE"})
+	puts, deletes = nil, nil
+	w.run(exchange{do: "POST /v2/a/blobs/uploads/", want: 202})
 }
 
 // TestLargeBlobsApart has all downloads there may be under way: only those of large blobs are turned away.

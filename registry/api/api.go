@@ -3,6 +3,7 @@
 package api
 
 import (
+	"context"
 	"errors"
 	"io"
 	"net/http"
@@ -48,6 +49,8 @@ type Options struct {
 	CheckName func(repository string) error
 	// MayMoveTags reports whether one who pushes may also move the tags of a repository. Nil: always.
 	MayMoveTags func(s *auth.Subject, repository string) bool
+	// MayChange says why content cannot be changed, or deleted, for now. Nil: it always can.
+	MayChange func(ctx context.Context, deletes bool) error
 	// Gate lets each request in before it is served. Nil: there are no limits.
 	Gate *gate.Gate
 	// Redirect reports whether who asks for a blob may be sent to the storage itself, by a URL that is good for
@@ -152,18 +155,38 @@ func (a *API) serve(w *observe.Exchange, r *http.Request) error {
 			return err
 		}
 	}
+	if err := a.mayChange(c); err != nil {
+		return err
+	}
 	return a.admitted(c, row.sends && r.ContentLength != 0, row.handle)
+}
+
+// mayChange refuses changes while the storage takes none, before a body is read.
+func (a *API) mayChange(c *call) error {
+	if a.o.MayChange == nil || classOf(c.r.Method) == gate.Read {
+		return nil
+	}
+	err := a.o.MayChange(c.r.Context(), c.r.Method == http.MethodDelete)
+	if err == nil {
+		return nil
+	}
+	return &problem{status: http.StatusServiceUnavailable, code: "UNAVAILABLE", message: "nothing can be changed for now: " + err.Error(),
+		header: [2]string{"Retry-After", retrySoon}, unread: true, err: err}
+}
+
+// classOf is the class of requests with a method.
+func classOf(method string) gate.Class {
+	switch method {
+	case http.MethodGet, http.MethodHead, http.MethodOptions:
+		return gate.Read
+	}
+	return gate.Write
 }
 
 // admitted serves c once the gate lets it in.
 func (a *API) admitted(c *call, upload bool, handle func(*API, *call) error) (err error) {
-	class := gate.Write
-	switch c.r.Method {
-	case http.MethodGet, http.MethodHead, http.MethodOptions:
-		class = gate.Read
-	}
 	c.ticket, err = a.o.Gate.Admit(c.r.Context(), gate.Request{
-		Client: gate.ClientAt(c.r.RemoteAddr, c.subject.Name), Class: class, Upload: upload, Gone: c.w.Gone,
+		Client: gate.ClientAt(c.r.RemoteAddr, c.subject.Name), Class: classOf(c.r.Method), Upload: upload, Gone: c.w.Gone,
 	})
 	if err != nil {
 		return err

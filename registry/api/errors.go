@@ -25,6 +25,7 @@ type problem struct {
 	message string
 	detail  any
 	header  [2]string // name and value of a header that goes with it; the name is "" for none
+	unread  bool      // the body of the request was not looked at
 	err     error     // for the log
 }
 
@@ -47,7 +48,7 @@ func invalid(message string) *problem {
 func tooMany(err error, retryAfter time.Duration) *problem {
 	seconds := max(1, int((retryAfter+time.Second-1)/time.Second))
 	return &problem{status: http.StatusTooManyRequests, code: "TOOMANYREQUESTS", message: err.Error(),
-		header: [2]string{"Retry-After", strconv.Itoa(seconds)}, err: err}
+		header: [2]string{"Retry-After", strconv.Itoa(seconds)}, unread: true, err: err}
 }
 
 // bodyError marks an error of reading a request's body: of the client or of the connection, never of the store.
@@ -195,7 +196,7 @@ func (a *API) writeError(w *observe.Exchange, r *http.Request, err error) {
 		panic(http.ErrAbortHandler) // nobody is there to be answered
 	}
 	p := explain(err, w.ID)
-	if p.status >= 500 {
+	if p.status >= 500 && !p.unread {
 		a.log.WithFields(logrus.Fields{
 			"http.request.id": w.ID, "http.request.method": r.Method, "http.request.uri": r.RequestURI,
 			"http.response.status": p.status, logrus.ErrorKey: err,
@@ -211,7 +212,7 @@ func (a *API) writeError(w *observe.Exchange, r *http.Request, err error) {
 	if p.header[0] != "" {
 		h.Set(p.header[0], p.header[1])
 	}
-	if p.status == http.StatusTooManyRequests && r.ContentLength != 0 && r.ProtoMajor == 1 {
+	if p.unread && r.ContentLength != 0 && r.ProtoMajor == 1 {
 		h.Set("Connection", "close") // or net/http would read some of the body before it answers
 	}
 	body := errorBody(p)

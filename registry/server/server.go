@@ -19,6 +19,7 @@ import (
 	"github.com/sirupsen/logrus"
 
 	"berth/metrics"
+	"berth/registry/health"
 	"berth/registry/observe"
 )
 
@@ -32,7 +33,9 @@ type Options struct {
 	IdleTimeout time.Duration
 	// ProgressTimeout bounds the time without a byte moving, either way. 0: 1 min.
 	ProgressTimeout time.Duration
-	// DrainTimeout bounds how long running requests may go on after the first signal. 0: they are cut at once.
+	// DrainDelay is how long all goes on after the first signal, but for readiness, before the listeners are closed.
+	DrainDelay time.Duration
+	// DrainTimeout bounds how long running requests may go on once the listeners are closed. 0: they are cut at once.
 	DrainTimeout time.Duration
 	// MaxHeaderBytes bounds the header of a request. 0: 64 KiB.
 	MaxHeaderBytes int
@@ -42,8 +45,8 @@ type Options struct {
 	TLS *TLS
 	// HTTP1Only turns HTTP/2 off, which is spoken over TLS.
 	HTTP1Only bool
-	// Check says whether requests can be served. Nil: always.
-	Check func(context.Context) error
+	// Health says whether requests can be served. It is run beside them. Nil: they always can.
+	Health *health.Monitor
 	// Background runs beside the requests, until its context ends.
 	Background []func(context.Context)
 	// AccessLog gets a line for each request. Nil: there is none.
@@ -60,7 +63,6 @@ type Options struct {
 type Server struct {
 	o          Options
 	http       *http.Server
-	probe      *probe
 	supervisor supervisor
 	draining   atomic.Bool
 }
@@ -80,11 +82,10 @@ func New(api http.Handler, o Options) *Server {
 	if o.Connections == nil {
 		o.Connections = NewConnections(0)
 	}
-	if o.Check == nil {
-		o.Check = func(context.Context) error { return nil }
+	if o.Health == nil {
+		o.Health = health.New(o.Log, nil)
 	}
 	s := &Server{o: o, supervisor: supervisor{os.Getenv}}
-	s.probe = &probe{check: o.Check, timeout: probeTimeout, ttl: probeTTL, log: o.Log}
 	observed := observe.Handler(progressing(s.routes(api), o.ProgressTimeout), observe.Options{AccessLog: o.AccessLog, Metrics: o.Metrics}, o.Log)
 	s.http = &http.Server{
 		Handler:           restoring(streaming(observed, o.ProgressTimeout)),
@@ -117,6 +118,7 @@ func (w httpErrors) Write(p []byte) (int, error) {
 func (s *Server) routes(api http.Handler) http.Handler {
 	router := mux.NewRouter()
 	prefix := strings.TrimSuffix(s.o.Prefix, "/")
+	api = s.inService(api)
 	router.PathPrefix(prefix + "/v2/").Handler(api)
 	router.Path(prefix + "/v2").Handler(api)
 	if s.o.Scrape != nil {
@@ -136,14 +138,14 @@ func (s *Server) routes(api http.Handler) http.Handler {
 	})
 }
 
-// Run serves on the listeners until a signal comes, ctx ends or serving fails, and then drains: it stops accepting, lets
-// running requests finish for as long as the drain timeout or until another signal, and cuts the rest. It returns nil
-// when it was told to stop.
+// Run serves on the listeners until a signal comes, ctx ends or serving fails, and then drains: it is not ready any more, stops
+// accepting after the drain delay, lets running requests finish for as long as the drain timeout, and cuts the rest. Another
+// signal ends the waiting. It returns nil when it was told to stop.
 func (s *Server) Run(ctx context.Context, listeners []net.Listener, signals <-chan os.Signal) error {
 	background, stop := context.WithCancel(context.WithoutCancel(ctx))
 	var running sync.WaitGroup
 	defer func() { stop(); running.Wait() }()
-	tasks := append(s.o.Background, s.supervisor.watchdog)
+	tasks := append(s.o.Background, s.supervisor.watchdog, s.o.Health.Run)
 	if s.o.TLS != nil {
 		tasks = append(tasks, s.o.TLS.watch)
 	}
@@ -180,19 +182,22 @@ func (s *Server) serve(l net.Listener) error {
 func (s *Server) drain(signals <-chan os.Signal) {
 	s.draining.Store(true)
 	s.tell("STOPPING=1")
-	ctx, cancel := context.WithTimeout(context.Background(), s.o.DrainTimeout)
-	defer cancel()
-	done := make(chan struct{})
+	hurried, hurry := context.WithCancel(context.Background())
+	defer hurry()
 	go func() {
 		select {
 		case <-signals:
-			cancel()
-		case <-done:
+			hurry()
+		case <-hurried.Done():
 		}
 	}()
-	err := s.http.Shutdown(ctx)
-	close(done)
-	if err == nil {
+	select {
+	case <-time.After(s.o.DrainDelay):
+	case <-hurried.Done():
+	}
+	ctx, cancel := context.WithTimeout(hurried, s.o.DrainTimeout)
+	defer cancel()
+	if s.http.Shutdown(ctx) == nil {
 		return
 	}
 	s.o.Log.Warn("cutting the requests that still run")

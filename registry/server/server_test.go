@@ -3,9 +3,7 @@ package server
 import (
 	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
-	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -21,8 +19,7 @@ import (
 
 	"github.com/sirupsen/logrus"
 
-	"berth/storage"
-	"berth/storage/memory"
+	"berth/registry/health"
 )
 
 func quietLog() *logrus.Logger {
@@ -134,6 +131,27 @@ func TestDrain(t *testing.T) {
 	s.wantStopped()
 }
 
+// TestDrainDelay goes on taking connections after the signal, for as long as whoever sends them takes to notice.
+func TestDrainDelay(t *testing.T) {
+	const delay = 300 * time.Millisecond
+	s := start(t, http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}), Options{DrainDelay: delay, DrainTimeout: time.Minute}, nil)
+	began := time.Now()
+	s.signals <- syscall.SIGTERM
+	s.wantTold("STOPPING=1")
+	answer(t, say(t, s.addr, "GET /readyz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"), http.StatusServiceUnavailable)
+	answer(t, say(t, s.addr, "GET /v2/ HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"), http.StatusOK)
+	s.wantStopped()
+	if took := time.Since(began); took < delay {
+		t.Errorf("it stopped after %v", took)
+	}
+
+	hurried := start(t, http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}), Options{DrainDelay: time.Hour}, nil)
+	hurried.signals <- syscall.SIGTERM
+	hurried.wantTold("STOPPING=1")
+	hurried.signals <- syscall.SIGTERM
+	hurried.wantStopped()
+}
+
 func TestCut(t *testing.T) {
 	for name, test := range map[string]struct {
 		timeout time.Duration
@@ -196,7 +214,7 @@ func TestRoutes(t *testing.T) {
 	}{
 		{"/", "/", 200, ""},
 		{"/", "/healthz", 200, ""},
-		{"/", "/readyz", 200, `{"ready":true,"reasons":[]}` + "\n"},
+		{"/", "/readyz", 200, `{"ready":true,"writable":true,"reasons":[]}` + "\n"},
 		{"/", "/v2/", 200, "api /v2/"},
 		{"/", "/v2", 200, "api /v2"},
 		{"/", "/v2/a//../b", 200, "api /v2/a//../b"},
@@ -218,74 +236,26 @@ func TestRoutes(t *testing.T) {
 	}
 }
 
-// sick is a storage that is not well.
-type sick struct {
-	storage.Driver
-	healthy, stat error
-}
-
-func (d sick) Healthy() error { return d.healthy }
-
-func (d sick) Stat(context.Context, string) (storage.Info, error) { return storage.Info{}, d.stat }
-
-func TestStorageCheck(t *testing.T) {
-	wrapped := fmt.Errorf("secret: %w", storage.ErrNoSpace)
-	for _, test := range []struct {
-		driver storage.Driver
-		want   error
-		reason string
-	}{
-		{memory.New(), nil, ""},
-		{sick{stat: wrapped}, wrapped, "the storage is full"},
-		{sick{healthy: storage.ErrUnavailable}, storage.ErrUnavailable, "the storage is unavailable"},
-		{sick{stat: io.ErrUnexpectedEOF}, io.ErrUnexpectedEOF, "the storage fails"},
-	} {
-		s := New(http.NotFoundHandler(), Options{Check: StorageCheck(test.driver), Log: quietLog()})
-		if err := s.o.Check(t.Context()); !errors.Is(err, test.want) {
-			t.Errorf("the check returned %v, want %v", err, test.want)
-		}
-		answer := httptest.NewRecorder()
-		s.ready(answer, httptest.NewRequest(http.MethodGet, "/readyz", nil))
-		var got struct {
-			Ready   bool
-			Reasons []string
-		}
-		if err := json.Unmarshal(answer.Body.Bytes(), &got); err != nil {
-			t.Fatal(err)
-		}
-		if got.Ready != (test.want == nil) || strings.Join(got.Reasons, ";") != test.reason || (answer.Code == 200) != got.Ready {
-			t.Errorf("answered %d %+v, want the reason %q", answer.Code, got, test.reason)
-		}
+// TestOutOfService has a check of the operator's fail: requests are refused, also with a body that nobody reads, and the probes
+// tell it as they should.
+func TestOutOfService(t *testing.T) {
+	monitor := health.New(quietLog(), nil)
+	monitor.Add(health.Check{Name: "secret-host", Effect: health.Service, Run: func(context.Context) error { return errors.New("down") },
+		Reason: func(error) string { return "it is down" }})
+	s := start(t, http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}), Options{Health: monitor}, nil)
+	eventually(t, "the check has failed", func() bool { return monitor.MayServe() != nil })
+	c := say(t, s.addr, "PUT /v2/a/manifests/x HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\n")
+	refused := answer(t, c, http.StatusServiceUnavailable)
+	body, _ := io.ReadAll(refused.Body)
+	if !strings.Contains(string(body), `"UNAVAILABLE"`) || strings.Contains(string(body), "secret") || refused.Header.Get("Retry-After") == "" {
+		t.Errorf("refused with %v %s", refused.Header, body)
 	}
-}
-
-func TestProbe(t *testing.T) {
-	hang := make(chan struct{})
-	calls := 0
-	var result error
-	p := &probe{timeout: 10 * time.Millisecond, ttl: time.Hour, log: quietLog()}
-	p.check = func(context.Context) error { calls++; <-hang; return result }
-	for range 3 {
-		if err := p.result(); err != errProbeTimeout {
-			t.Fatalf("a check that hangs: %v", err)
-		}
+	ready := answer(t, say(t, s.addr, "GET /readyz HTTP/1.1\r\nHost: x\r\n\r\n"), http.StatusServiceUnavailable)
+	if body, _ := io.ReadAll(ready.Body); string(body) != `{"ready":false,"writable":false,"reasons":["it is down"]}`+"\n" {
+		t.Errorf("/readyz answers %s", body)
 	}
-	p.mu.Lock()
-	running := p.running
-	p.mu.Unlock()
-	close(hang)
-	<-running
-	for range 3 {
-		if err := p.result(); err != nil {
-			t.Fatalf("after the check: %v", err)
-		}
-	}
-	if calls != 1 {
-		t.Errorf("the check ran %d times, want once", calls)
-	}
-	p.timeout, p.ttl, result = time.Minute, 0, errors.New("no")
-	if err := p.result(); err != result || calls != 2 {
-		t.Errorf("when its result is old, the check ran %d times and said %v", calls, err)
+	for _, path := range []string{"/", "/healthz"} {
+		answer(t, say(t, s.addr, "GET "+path+" HTTP/1.1\r\nHost: x\r\n\r\n"), http.StatusOK)
 	}
 }
 

@@ -170,6 +170,22 @@ func (d *Driver) FreeSpace() (free, total uint64, err error) {
 	return free, total, nil
 }
 
+// Writable finds out without writing that nothing can be written: [storage.ErrReadOnly] for a disk that is mounted so,
+// [storage.ErrNoSpace] where there is neither a block nor an inode left. Nil says little: a quota, for one, is not seen.
+func (d *Driver) Writable() error {
+	var st unix.Statfs_t
+	err := unix.Statfs(d.objects, &st)
+	switch {
+	case err != nil:
+		return fmt.Errorf("look at the disk: %w", classify(err))
+	case st.Flags&unix.ST_RDONLY != 0:
+		return fmt.Errorf("look at the disk: %w", storage.ErrReadOnly)
+	case st.Blocks > 0 && st.Bavail == 0, st.Files > 0 && st.Ffree == 0:
+		return fmt.Errorf("look at the disk: %w", storage.ErrNoSpace)
+	}
+	return nil
+}
+
 // space counts the bytes of the objects against a limit.
 type space struct {
 	limit int64 // 0: none, and nothing is counted

@@ -6,9 +6,12 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
+	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"berth/tests/content"
 	"berth/tests/harness"
@@ -36,7 +39,7 @@ func TestFull(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			disk := c.disk(t)
 			s := harness.Start(t, harness.Options{Root: disk.root()})
-			x := &full{t, s, c.fill(disk.dir), content.Algorithm(content.Digest).Image("base", content.AMD64(), []int{3000, 9000}, nil)}
+			x := &filling{t, s, c.fill(disk.dir), content.Algorithm(content.Digest).Image("base", content.AMD64(), []int{3000, 9000}, nil)}
 			if err := s.Push("full/base", x.base, "v"); err != nil {
 				t.Fatal(err)
 			}
@@ -48,8 +51,8 @@ func TestFull(t *testing.T) {
 	}
 }
 
-// A full is a server whose disk fills up.
-type full struct {
+// A filling is a server whose disk fills up.
+type filling struct {
 	*testing.T
 	s       *harness.Server
 	ballast ballast
@@ -57,7 +60,7 @@ type full struct {
 }
 
 // sweep pushes with a little more room each time, from none to enough.
-func (x *full) sweep(most int) {
+func (x *filling) sweep(most int) {
 	refused, partly := 0, 0
 	for units, enough := 0, 0; enough < 3; units++ {
 		if units > most {
@@ -77,7 +80,7 @@ func (x *full) sweep(most int) {
 		if len(replies) > 2 {
 			partly++
 		}
-		cleanly(x.T, last, http.StatusInsufficientStorage)
+		full(x.T, last)
 		if r, err := x.s.Get("/v2/full/new/blobs/" + blob.Digest); err != nil || r.Want(200, 404) != nil {
 			x.Errorf("a blob whose push was refused: %v, %+v", err, r)
 		}
@@ -92,7 +95,7 @@ func (x *full) sweep(most int) {
 }
 
 // remains checks, on a disk without any room, that pulls go on and deletes work.
-func (x *full) remains() {
+func (x *filling) remains() {
 	if err := x.ballast.leave(0); err != nil {
 		x.Fatal(err)
 	}
@@ -106,7 +109,7 @@ func (x *full) remains() {
 			x.Errorf("a push of %d bytes: %v", size, err)
 			continue
 		}
-		cleanly(x.T, r, http.StatusInsufficientStorage)
+		full(x.T, r)
 	}
 	r, err := x.s.Do(harness.Call{Method: "DELETE", Path: "/v2/full/base/manifests/v"})
 	if err == nil {
@@ -121,30 +124,41 @@ func (x *full) remains() {
 }
 
 // afterwards makes room, after which the same server takes pushes again, and an upload goes on that was interrupted.
-func (x *full) afterwards() {
+func (x *filling) afterwards() {
+	if err := x.ballast.drop(); err != nil {
+		x.Fatal(err)
+	}
 	begun, err := x.s.Do(harness.Call{Method: "POST", Path: "/v2/full/new/blobs/uploads/"})
 	if err == nil {
 		err = begun.Want(202)
 	}
 	if err != nil {
+		x.Fatalf("the first request when there was room: %v", err)
+	}
+	if err := x.ballast.leave(0); err != nil {
 		x.Fatal(err)
 	}
 	blob := content.Random("later", 200_000)
 	patch := harness.Call{Method: "PATCH", Path: begun.Header.Get("Location"), Body: blob.Bytes}
-	r, err := x.s.Do(patch)
-	if err != nil {
-		x.Fatal(err)
+	for range 2 { // the second is refused before its body is read
+		r, err := x.s.Do(patch)
+		if err != nil {
+			x.Fatal(err)
+		}
+		full(x.T, r)
 	}
-	cleanly(x.T, r, http.StatusInsufficientStorage)
+	x.says("writable\":false", "full")
 	if err := x.ballast.drop(); err != nil {
 		x.Fatal(err)
 	}
-	if r, err = x.s.Do(patch); err == nil {
+	r, err := x.s.Do(patch)
+	if err == nil {
 		err = r.Want(202)
 	}
 	if err != nil {
 		x.Fatalf("a chunk, sent again when there was room: %v", err)
 	}
+	x.says("writable\":true")
 	closing := harness.Call{Method: "PUT", Path: r.Header.Get("Location"), Query: url.Values{"digest": {blob.Digest}}}
 	if r, err = x.s.Do(closing); err == nil {
 		err = r.Want(201)
@@ -186,6 +200,33 @@ func steps(t *testing.T, c *harness.Client, repo string, blob content.Blob) []*h
 		location = r.Header.Get("Location")
 	}
 	return replies
+}
+
+// says waits for the server to be ready, and to say something else, too.
+func (x *filling) says(texts ...string) {
+	x.Helper()
+	for deadline := time.Now().Add(15 * time.Second); ; time.Sleep(50 * time.Millisecond) {
+		r, err := x.s.Get("/readyz")
+		if err == nil && r.Status == 200 && !slices.ContainsFunc(texts, func(s string) bool { return !strings.Contains(string(r.Body), s) }) {
+			return
+		}
+		if time.Now().After(deadline) {
+			x.Fatalf("/readyz says %+v, %v; want %q", r, err, texts)
+		}
+	}
+}
+
+// full asks that a reply be a refusal of a full disk: of the request that found it full, or of one after it.
+func full(t *testing.T, r *harness.Reply) {
+	t.Helper()
+	if r.Status != http.StatusServiceUnavailable {
+		cleanly(t, r, http.StatusInsufficientStorage)
+		return
+	}
+	cleanly(t, r, http.StatusServiceUnavailable)
+	if !strings.Contains(string(r.Body), "the storage is full") || r.Header.Get("Retry-After") == "" {
+		t.Errorf("the refusal does not say why, or when to come again: %v %s", r.Header, r.Body)
+	}
 }
 
 // cleanly asks that a reply be a refusal with a status, in the form of the specification.
