@@ -88,6 +88,14 @@ type AccessLog struct {
 	Formatter string `yaml:"formatter" default:"auto" enum:"auto|combined|json"`
 }
 
+// AccessLogIsJSON reports whether the lines of the access log are JSON.
+func (l Log) AccessLogIsJSON() bool {
+	if l.AccessLog.Formatter == "auto" {
+		return l.Formatter != "text"
+	}
+	return l.AccessLog.Formatter == "json"
+}
+
 // Storage is the section storage. Exactly one of its drivers is not nil.
 type Storage struct {
 	// Keeps content in a folder.

@@ -172,16 +172,22 @@ func (a *access) options(o api.Options) *api.Options {
 
 var errRestart = errors.New("of auth, only auth.anonymous changes without a restart, and not whether there is an auth section")
 
-// apply puts the rules of another configuration in force, or none of them.
-func (a *access) apply(c *configuration.Config) error {
+// prepare makes the rules of another configuration, if they can be put in force.
+func (a *access) prepare(c *configuration.Config) (*rules, *reload.File[*policy.Groups], error) {
 	r, err := newRules(c)
 	if err != nil {
-		return err
+		return nil, nil, err
 	}
 	if !sameMethods(a.auth, c.Auth) {
-		return at(c, "auth", errRestart)
+		return nil, nil, at(c, "auth", errRestart)
 	}
 	groups, err := a.openGroups(c)
+	return r, groups, err
+}
+
+// apply puts the rules of another configuration in force, or none of them.
+func (a *access) apply(c *configuration.Config) error {
+	r, groups, err := a.prepare(c)
 	if err != nil {
 		return err
 	}

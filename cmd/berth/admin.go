@@ -4,8 +4,12 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"slices"
 	"strconv"
+	"strings"
 	"time"
+
+	"github.com/sirupsen/logrus"
 
 	"berth/auth"
 	"berth/configuration"
@@ -67,6 +71,9 @@ func (c *commands) routes() []admin.Route {
 	return []admin.Route{
 		{Method: "GET", Path: "/v1/status", Access: admin.Administer, Serve: admin.Ask(c.status)},
 		{Method: "POST", Path: "/v1/reload", Access: admin.Administer, Serve: admin.Ask(c.reload)},
+		{Method: "POST", Path: "/v1/reload/preview", Access: admin.Administer, Serve: admin.Call(c.preview)},
+		{Method: "GET", Path: "/v1/loglevel", Access: admin.Administer, Serve: admin.Ask(c.logLevel)},
+		{Method: "PUT", Path: "/v1/loglevel", Access: admin.Administer, Serve: admin.Call(c.setLogLevel)},
 		{Method: "GET", Path: "/v1/readonly", Access: admin.Administer, Serve: admin.Ask(c.readOnly)},
 		{Method: "PUT", Path: "/v1/readonly", Access: admin.Administer, Serve: admin.Call(c.setReadOnly)},
 	}
@@ -78,6 +85,30 @@ func (c *commands) reload(context.Context) (admin.Reloaded, error) {
 		return done, admin.Refused(err)
 	}
 	return done, nil
+}
+
+func (c *commands) preview(_ context.Context, p admin.Preview) (admin.Reloaded, error) {
+	done, err := c.reloader.preview(p.Name, p.Text)
+	if err != nil {
+		return done, admin.Refused(err)
+	}
+	return done, nil
+}
+
+func (c *commands) logLevel(context.Context) (admin.LogLevel, error) {
+	return admin.LogLevel{Level: levelName(c.log), Configured: c.reloader.config().Log.Level}, nil
+}
+
+func (c *commands) setLogLevel(ctx context.Context, to admin.Level) (admin.LogLevel, error) {
+	if !slices.Contains(levels, to.Level) {
+		return admin.LogLevel{}, admin.Refused(fmt.Errorf("%q is not one of %s", to.Level, strings.Join(levels, ", ")))
+	}
+	before := levelName(c.log)
+	if err := setLevel(c.log, to.Level); err != nil {
+		return admin.LogLevel{}, err
+	}
+	c.log.WithFields(logrus.Fields{"from": before, "to": to.Level}).Warn("the level of the log was switched by a command")
+	return c.logLevel(ctx)
 }
 
 func (c *commands) readOnly(context.Context) (admin.ReadOnly, error) {

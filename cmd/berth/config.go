@@ -42,7 +42,7 @@ func newConfig(env environment) *cobra.Command {
 			}
 			return c.Show(env.stdout)
 		},
-	})
+	}, newDiff(env))
 	return config
 }
 

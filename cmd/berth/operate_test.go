@@ -95,6 +95,58 @@ func TestReload(t *testing.T) {
 	}
 }
 
+// TestDiff previews reloads, which change nothing, and fail where a reload would.
+func TestDiff(t *testing.T) {
+	g := startOperated(t)
+	diff := func(code int, config, stdout, stderr string) {
+		t.Helper()
+		g.command(code, stdout, stderr, "config", "diff", file(t, g.dir, "new.yml", strings.ReplaceAll(config, "DIR", g.dir)))
+	}
+	diff(0, operateConfig, "^with a reload: no key changes\n$", "")
+	other := strings.Replace(operateConfig, "user:ann", "user:bob", 1) + "catalog: {maxentries: 7}\nhealth: {minfreespace: 1MiB}\nredis: {addr: x}\n"
+	diff(0, other, "^with a reload: authorization.bindings, health.minfreespace\nafter a restart: catalog.maxentries\n$", "redis.*ignored")
+	g.want(403, "bob", "GET", tagPath+"1", "") // nothing changed
+	for config, want := range map[string]string{
+		strings.Replace(operateConfig, "registry-admin", "no-role", 1): `authorization.bindings\[0\]: there is no role "no-role"`,
+		strings.Replace(operateConfig, "DIR/users", "DIR/others", 1):   "new.yml:4: auth: of auth, only auth.anonymous changes without a restart",
+		strings.Replace(operateConfig, "DIR/groups", "DIR/none", 1):    "new.yml:5: authorization.groupsfile: .*none: no such file",
+		operateConfig + "log: {formatter: xml}\n":                      "new.yml:6: log.formatter: must be one of text, json, logstash",
+	} {
+		diff(1, config, "", "^berth: config diff: .*"+want)
+	}
+	g.configure(other)
+	g.command(0, "^reloaded: authorization.bindings, health.minfreespace\nafter a restart: catalog.maxentries\n$", "redis", "reload")
+	diff(0, other, "^with a reload: no key changes\nafter a restart: catalog.maxentries\n$", "redis")
+	diff(0, operateConfig, "^with a reload: authorization.bindings, health.minfreespace\n$", "")
+
+	before, after := file(t, g.dir, "before.yml", "version: 0.1\nstorage: inmemory\n"), file(t, g.dir, "after.yml", "version: 0.1\nstorage: inmemory\nlog: {level: debug, formatter: json}\n")
+	commandTest{args: []string{"config", "diff", after, "--against", before}, stdout: "^with a reload: log.level\nafter a restart: log.formatter\n$"}.run(t)
+	commandTest{args: []string{"config", "diff", after, "--socket", "/nowhere/at-all"}, code: 1, stderr: "^berth: config diff: no server answers"}.run(t)
+	commandTest{args: []string{"config", "diff"}, code: 2, stderr: "accepts 1 arg"}.run(t)
+}
+
+// TestLogLevel switches the level: a reload for another reason leaves it, one that changes it does not.
+func TestLogLevel(t *testing.T) {
+	g := startOperated(t)
+	g.want(200, "ann", "GET", "/v2/", "")
+	g.command(0, "^info\n$", "", "loglevel")
+	g.command(0, "^debug, switched by a command; the configuration says info\n$", "", "loglevel", "debug")
+	g.command(0, "reloaded", "", "reload")
+	g.command(0, "^debug, switched", "", "loglevel")
+	g.configure(operateConfig + "log: {level: warn}\n")
+	g.command(0, "^reloaded: log.level\n$", "", "reload")
+	g.command(0, "^warn\n$", "", "loglevel")
+	g.command(2, "", `invalid argument "loud"`, "loglevel", "loud")
+	client := admin.NewClient(g.socket())
+	if err := client.Do(t.Context(), "PUT", "/v1/loglevel", admin.Level{Level: "loud"}, nil); err == nil || !strings.Contains(err.Error(), "is not one of error, warn, info, debug") {
+		t.Errorf("a level that does not exist: %v", err)
+	}
+	g.stop()
+	if log := g.stderr.String(); !strings.Contains(log, "from=info") || !strings.Contains(log, "instance.id=") || !strings.Contains(log, "go.version=go1") {
+		t.Errorf("the log: %s", log)
+	}
+}
+
 // TestReadOnly switches the mode against real pushes, and reloads and restarts in between.
 func TestReadOnly(t *testing.T) {
 	g := startOperated(t)

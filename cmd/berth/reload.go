@@ -13,6 +13,7 @@ import (
 	"berth/configuration"
 	"berth/metrics"
 	"berth/registry/admin"
+	"berth/registry/server"
 )
 
 // A reloader puts another configuration in force while the server runs, as far as that can be. It is safe for concurrent use.
@@ -54,13 +55,9 @@ func (r *reloader) reload() (admin.Reloaded, error) {
 	return done, nil
 }
 
-func (r *reloader) attempt() (admin.Reloaded, error) {
-	done := admin.Reloaded{Changed: []string{}, Restart: []string{}, Warnings: []string{}}
+func (r *reloader) attempt() (done admin.Reloaded, err error) {
+	defer server.Reloading(r.log)()
 	_, c, warnings, err := read([]string{r.file}, r.env)
-	if err != nil {
-		return done, err
-	}
-	level, err := logrus.ParseLevel(c.Log.Level)
 	if err != nil {
 		return done, err
 	}
@@ -73,8 +70,30 @@ func (r *reloader) attempt() (admin.Reloaded, error) {
 	if err := r.access.apply(c); err != nil {
 		return done, err
 	}
-	r.log.SetLevel(level)
+	if c.Log.Level != r.current.Log.Level { // what a command switched is not undone by a reload for another reason
+		if err := setLevel(r.log, c.Log.Level); err != nil {
+			return done, err
+		}
+	}
 	r.limits.apply(c)
+	done = r.compare(c, warnings)
+	r.current = c
+	return done, nil
+}
+
+// setLevel sets the level of a log by its name.
+func setLevel(log *logrus.Logger, name string) error {
+	level, err := logrus.ParseLevel(name)
+	if err != nil {
+		return err
+	}
+	log.SetLevel(level)
+	return nil
+}
+
+// compare tells what a configuration changes at once, and what after a restart.
+func (r *reloader) compare(c *configuration.Config, warnings []configuration.Warning) admin.Reloaded {
+	done := admin.Reloaded{Changed: []string{}, Restart: []string{}, Warnings: []string{}, ReadOnly: r.access.mode.state()}
 	for _, key := range configuration.Diff(r.current, c) {
 		if isReloadable(key) {
 			done.Changed = append(done.Changed, key)
@@ -88,9 +107,21 @@ func (r *reloader) attempt() (admin.Reloaded, error) {
 	for _, w := range warnings {
 		done.Warnings = append(done.Warnings, w.String())
 	}
-	r.current = c
-	done.ReadOnly = r.access.mode.state()
-	return done, nil
+	return done
+}
+
+// preview tells what a reload of another configuration would do, or why it would fail. It changes nothing.
+func (r *reloader) preview(name, text string) (admin.Reloaded, error) {
+	c, warnings, err := configuration.Parse(name, []byte(text), r.env.environ)
+	if err != nil {
+		return admin.Reloaded{}, err
+	}
+	if _, _, err := r.access.prepare(c); err != nil {
+		return admin.Reloaded{}, err
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.compare(c, warnings), nil
 }
 
 // config returns the configuration that was put in force last. Of a key that waits for a restart it has the new value.

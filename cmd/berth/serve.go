@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"io"
@@ -59,6 +60,7 @@ func serve(ctx context.Context, file string, env environment) error {
 	}
 	log, err := server.NewLogger(env.stderr, server.LogOptions{
 		Level: c.Log.Level, Formatter: c.Log.Formatter, Fields: c.Log.Fields, ReportCaller: c.Log.ReportCaller,
+		Instance: newInstance(), Version: version,
 	})
 	if err != nil {
 		return err
@@ -74,7 +76,8 @@ func serve(ctx context.Context, file string, env environment) error {
 	defer signal.Stop(signals)
 	starting, started := signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM)
 	defer started()
-	log.WithFields(logrus.Fields{"version": version, "storage": c.Storage.Driver(), "auth": describeAuth(c)}).Info("starting")
+	log.WithFields(logrus.Fields{"configuration": file, "storage": strings.TrimSpace(c.Storage.Driver() + " " + place(c.Storage)),
+		"auth": describeAuth(c), "cache": describeCache(c)}).Info("starting berth " + version)
 	p := process{config: c, metrics: newMetrics(c), log: log, hangups: hangups, began: time.Now()}
 	p.limits, p.health, p.writing = newLimits(c, p.metrics), p.newHealth(), &health.Writing{}
 	p.access, err = newAccess(starting, c, log)
@@ -121,7 +124,7 @@ func (p process) withServer(ctx context.Context, accessLog io.Writer, run func(*
 	defer closeAll(p.listeners)
 	var lines *observe.AccessLog
 	if !p.config.Log.AccessLog.Disabled {
-		lines = observe.NewAccessLog(accessLog, p.config.Log.Formatter != "text")
+		lines = observe.NewAccessLog(accessLog, p.config.Log.AccessLogIsJSON())
 		defer func() { err = errors.Join(err, lines.Close()) }()
 	}
 	socket, err := p.listenAdmin()
@@ -235,6 +238,21 @@ func compile(expressions []string) (compiled []*regexp.Regexp, err error) {
 		compiled = append(compiled, re)
 	}
 	return compiled, nil
+}
+
+// newInstance makes a name of this process for its log.
+func newInstance() string {
+	b := make([]byte, 16)
+	_, _ = rand.Read(b)                         // never fails
+	b[6], b[8] = b[6]&0x0f|0x40, b[8]&0x3f|0x80 // RFC 9562, section 5.4
+	return fmt.Sprintf("%x-%x-%x-%x-%x", b[:4], b[4:6], b[6:8], b[8:10], b[10:])
+}
+
+func describeCache(c *configuration.Config) string {
+	if c.Storage.Cache.Size == 0 {
+		return "none"
+	}
+	return c.Storage.Cache.Size.String() + " in memory"
 }
 
 func describeAuth(c *configuration.Config) string {

@@ -74,3 +74,21 @@ type Reloaded struct {
 	Warnings []string `json:"warnings"`
 	ReadOnly ReadOnly `json:"read_only"`
 }
+
+// A Preview is the body of POST /v1/reload/preview, a configuration that may come, which is answered as a reload would be. Nothing
+// changes.
+type Preview struct {
+	Name string `json:"name"` // of its file, for errors
+	Text string `json:"text"`
+}
+
+// LogLevel is the least severe level that is logged. Where Level is not Configured, a command switched it.
+type LogLevel struct {
+	Level      string `json:"level"`
+	Configured string `json:"configured"`
+}
+
+// Level is the body of PUT /v1/loglevel, which answers with [LogLevel] as GET does.
+type Level struct {
+	Level string `json:"level"`
+}

@@ -17,7 +17,8 @@ const (
 	flushSize     = 64 << 10 // bytes; a buffer that holds more is written at once
 )
 
-// An AccessLog writes one line for each request. Lines are gathered and written about every 200 ms; a slow writer slows
+// An AccessLog writes one line for each request; of those that ask for no more than how the server is, one in a minute, and
+// each whose status is another than that of the last. Lines are gathered and written about every 200 ms; a slow writer slows
 // the requests down rather than lose lines. Safe for concurrent use.
 type AccessLog struct {
 	format func(line []byte, x *Exchange, r *http.Request, now time.Time) []byte
@@ -32,7 +33,17 @@ type AccessLog struct {
 
 	mu     sync.Mutex
 	buffer []byte
+	quiet  map[string]quietLine // by path, of which there are few
 }
+
+// A quietLine is the last line of requests that are not all worth one.
+type quietLine struct {
+	at     time.Time
+	status int
+}
+
+// quietInterval is the time between two lines of requests that are not all worth one.
+const quietInterval = time.Minute
 
 // NewAccessLog makes an access log in the combined format of web servers, with the request id and the duration in
 // milliseconds at the end; or, when json is true, of JSON objects.
@@ -71,12 +82,29 @@ func (l *AccessLog) Close() error {
 
 func (l *AccessLog) add(x *Exchange, r *http.Request, now time.Time) {
 	l.mu.Lock()
+	if x.Quiet && !l.worth(x, r, now) {
+		l.mu.Unlock()
+		return
+	}
 	l.buffer = l.format(l.buffer, x, r, now)
 	full := len(l.buffer) >= flushSize
 	l.mu.Unlock()
 	if full {
 		l.flush()
 	}
+}
+
+// worth reports whether a quiet exchange gets a line. It is called with mu held.
+func (l *AccessLog) worth(x *Exchange, r *http.Request, now time.Time) bool {
+	last, is := l.quiet[r.URL.Path], quietLine{now, x.finalStatus()}
+	if last.status == is.status && now.Sub(last.at) < quietInterval {
+		return false
+	}
+	if l.quiet == nil {
+		l.quiet = make(map[string]quietLine)
+	}
+	l.quiet[r.URL.Path] = is
+	return true
 }
 
 func (l *AccessLog) flush() {

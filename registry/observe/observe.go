@@ -27,7 +27,7 @@ type Exchange struct {
 	http.ResponseWriter
 	ID      string // of the request, as in the response header and every log line
 	Subject string // who asked; "" is anonymous
-	Quiet   bool   // keeps it out of the access log
+	Quiet   bool   // it only asks how the server is: not counted, and few of its like are in the access log
 	// Gone reports whether the client has left, where the context of the request does not tell before its body was read.
 	// Nil: the context tells.
 	Gone    func() bool
@@ -191,14 +191,14 @@ func (x *Exchange) measure(m *metrics.Metrics, r *http.Request) {
 
 // report tells of an exchange that is over.
 func (x *Exchange) report(o Options, r *http.Request) {
-	if x.Quiet || o.AccessLog == nil && o.Metrics == nil {
+	if o.AccessLog == nil && o.Metrics == nil {
 		return
 	}
 	now := time.Now()
 	if o.AccessLog != nil {
 		o.AccessLog.add(x, r, now)
 	}
-	if o.Metrics != nil {
+	if o.Metrics != nil && !x.Quiet {
 		o.Metrics.Served(metrics.Request{
 			Method: r.Method, Status: x.finalStatus(), Took: now.Sub(x.start), Received: x.body.n.Load(), Sent: x.written,
 			Route: x.route, Outcome: x.Outcome, ByTag: x.byTag, Entered: x.entered,

@@ -12,6 +12,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/sirupsen/logrus"
@@ -181,13 +182,25 @@ func TestAccessLogError(t *testing.T) {
 	}
 }
 
+// TestQuiet asks how the server is, over and over: there is a line when the answer changes, and one a minute.
 func TestQuiet(t *testing.T) {
-	log, _ := discard()
-	out := &brokenWriter{}
-	access := NewAccessLog(out, false)
-	h := Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { Of(w, r).Quiet = true }), Options{AccessLog: access}, log)
-	h.ServeHTTP(httptest.NewRecorder(), httptest.NewRequest(http.MethodGet, "/", nil))
-	if err := access.Close(); err != nil || out.got.Len() > 0 {
-		t.Errorf("logged %q, %v", &out.got, err)
-	}
+	synctest.Test(t, func(t *testing.T) {
+		log, _ := discard()
+		out := &brokenWriter{}
+		access := NewAccessLog(out, false)
+		status := http.StatusOK
+		h := Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { Of(w, r).Quiet = true; w.WriteHeader(status) }), Options{AccessLog: access}, log)
+		for second := range 150 {
+			if second == 100 {
+				status = http.StatusServiceUnavailable
+			}
+			for _, path := range []string{"/readyz", "/readyz?no=" + strconv.Itoa(second)} {
+				h.ServeHTTP(httptest.NewRecorder(), httptest.NewRequest(http.MethodGet, path, nil))
+			}
+			time.Sleep(time.Second)
+		}
+		if err := access.Close(); err != nil || strings.Count(out.got.String(), "\n") != 3 || strings.Count(out.got.String(), `" 503 `) != 1 {
+			t.Errorf("logged %q, %v", &out.got, err)
+		}
+	})
 }

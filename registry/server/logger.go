@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"runtime"
+	"time"
 
 	"github.com/sirupsen/logrus"
 )
@@ -14,9 +16,12 @@ type LogOptions struct {
 	Formatter    string // text, json or logstash
 	Fields       map[string]string
 	ReportCaller bool
+	Instance     string // a name of this process, "" for none
+	Version      string // of the program, "" for none
 }
 
-// NewLogger makes the logger that writes to w.
+// NewLogger makes the logger that writes to w. Its fields have the names that CNCF distribution and the OpenShift registry use;
+// those of the configuration win.
 func NewLogger(w io.Writer, o LogOptions) (*logrus.Logger, error) {
 	level, err := logrus.ParseLevel(o.Level)
 	if err != nil {
@@ -26,24 +31,29 @@ func NewLogger(w io.Writer, o LogOptions) (*logrus.Logger, error) {
 	l.SetOutput(w)
 	l.SetLevel(level)
 	l.SetReportCaller(o.ReportCaller)
-	fields := logrus.Fields{}
+	fields := logrus.Fields{"go.version": runtime.Version()}
+	if o.Instance != "" {
+		fields["instance.id"] = o.Instance
+	}
+	if o.Version != "" {
+		fields["version"] = o.Version
+	}
 	for name, value := range o.Fields {
 		fields[name] = value
 	}
 	switch o.Formatter {
 	case "text":
-		l.SetFormatter(&logrus.TextFormatter{FullTimestamp: true})
+		l.SetFormatter(&logrus.TextFormatter{FullTimestamp: true, TimestampFormat: time.RFC3339Nano})
 	case "json":
-		l.SetFormatter(&logrus.JSONFormatter{})
+		l.SetFormatter(&logrus.JSONFormatter{TimestampFormat: time.RFC3339Nano})
 	case "logstash":
-		l.SetFormatter(&logrus.JSONFormatter{FieldMap: logrus.FieldMap{logrus.FieldKeyTime: "@timestamp", logrus.FieldKeyMsg: "message"}})
+		l.SetFormatter(&logrus.JSONFormatter{TimestampFormat: time.RFC3339Nano,
+			FieldMap: logrus.FieldMap{logrus.FieldKeyTime: "@timestamp", logrus.FieldKeyMsg: "message"}})
 		fields["@version"] = "1"
 	default:
 		return nil, fmt.Errorf("log.formatter: %q is not text, json or logstash", o.Formatter)
 	}
-	if len(fields) > 0 {
-		l.AddHook(fieldsHook(fields))
-	}
+	l.AddHook(fieldsHook(fields))
 	return l, nil
 }
 

@@ -7,6 +7,8 @@ import (
 	"os"
 	"strconv"
 	"time"
+
+	"github.com/sirupsen/logrus"
 )
 
 // A supervisor is the service manager that started the process, as sd_notify(3) reaches it. Without one, nothing is sent.
@@ -27,6 +29,19 @@ func (s supervisor) tell(state string) error {
 		return fmt.Errorf("notify the service manager: %w", err)
 	}
 	return nil
+}
+
+// Reloading tells the service manager that a reload begins; what it returns tells that it is over, as sd_notify(3) asks for:
+// whether it went well the command that asked for it, and the log, tell.
+func Reloading(log logrus.FieldLogger) (done func()) {
+	s := supervisor{os.Getenv}
+	tell := func(state string) {
+		if err := s.tell(state); err != nil {
+			log.WithError(err).Warn("the service manager was not told of a reload")
+		}
+	}
+	tell("RELOADING=1\nMONOTONIC_USEC=" + strconv.FormatInt(monotonic(), 10))
+	return func() { tell("READY=1") }
 }
 
 // watchdog tells the supervisor that the process lives, twice as often as it asks for, until ctx ends.

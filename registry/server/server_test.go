@@ -372,10 +372,10 @@ func TestEvery(t *testing.T) {
 
 func TestLogger(t *testing.T) {
 	for formatter, want := range map[string]string{
-		"text": "msg=hi a=b", "json": `"msg":"hi"`, "logstash": `"message":"hi"`,
+		"text": "msg=hi a=b go.version=go1", "json": `"level":"warning","msg":"hi","time":"20`, "logstash": `"message":"hi"`,
 	} {
 		var out bytes.Buffer
-		l, err := NewLogger(&out, LogOptions{Level: "warn", Formatter: formatter, Fields: map[string]string{"a": "b"}})
+		l, err := NewLogger(&out, LogOptions{Level: "warn", Formatter: formatter, Instance: "x-y", Version: "1", Fields: map[string]string{"a": "b", "version": "mine"}})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -383,6 +383,9 @@ func TestLogger(t *testing.T) {
 		l.Warn("hi")
 		if got := out.String(); !strings.Contains(got, want) || strings.Contains(got, "not this") || strings.Contains(got, "@version") != (formatter == "logstash") {
 			t.Errorf("%s writes %q, want %q", formatter, got, want)
+		}
+		if got := out.String(); !strings.Contains(got, "x-y") || !strings.Contains(got, "instance.id") || !strings.Contains(got, "mine") {
+			t.Errorf("%s writes %q", formatter, got)
 		}
 	}
 	for _, o := range []LogOptions{{Level: "loud", Formatter: "text"}, {Level: "info", Formatter: "xml"}} {
