@@ -167,6 +167,13 @@ type Tidier interface {
 	Tidy(ctx context.Context, before time.Time) (n int, bytes int64, err error)
 }
 
+// A Compacter keeps something of objects that were deleted, until it is told that nobody needs it.
+type Compacter interface {
+	// Compact removes what is kept of deleted objects under a prefix, and returns how many there were. Nobody else may use
+	// the store meanwhile.
+	Compact(ctx context.Context, prefix string) (n int, err error)
+}
+
 // A Namer lists keys for less than it takes to describe their objects.
 type Namer interface {
 	// Keys is as the function of that name.

@@ -247,6 +247,7 @@ func (r *run) layers(ctx context.Context, untagged bool) error {
 		{"data", r.data},
 		{"leases", r.leases},
 		{"leftovers", r.leftovers},
+		{"tombstones", r.tombstones},
 	} {
 		if layer.name == "untagged" && !untagged {
 			continue

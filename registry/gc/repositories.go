@@ -266,3 +266,20 @@ func (r *run) leftovers(ctx context.Context, l *Layer) error {
 	l.count(&l.Bytes, size)
 	return err
 }
+
+// tombstones has the driver forget what it keeps of deleted objects, when nobody else uses the store.
+func (r *run) tombstones(ctx context.Context, l *Layer) error {
+	d, ok := storage.As[storage.Compacter](r.c.store)
+	if !ok || !r.alone || r.dry {
+		l.skip("the storage keeps none, or others may need them")
+		return nil
+	}
+	for _, prefix := range []string{registry.RepositoryPrefix, registry.BlobPrefix, registry.CatalogPrefix, registry.UploadPrefix, lease.Prefix} {
+		n, err := d.Compact(ctx, prefix)
+		l.count(&l.Removed, int64(n))
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}

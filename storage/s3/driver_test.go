@@ -2,6 +2,7 @@ package s3
 
 import (
 	"errors"
+	"fmt"
 	"io"
 	"io/fs"
 	"strings"
@@ -113,6 +114,31 @@ func TestTidy(t *testing.T) {
 	n, _, err := d.Tidy(t.Context(), time.Now().Add(-time.Hour))
 	if _, left := service.uploads["old"]; err != nil || n != 1 || left || len(service.uploads) != 2 {
 		t.Errorf("Tidy = %d, %v and left %v", n, err, service.uploads)
+	}
+}
+
+func TestCompact(t *testing.T) {
+	service := newFake()
+	d := openOver(t, over(service))
+	for i := range 1500 {
+		key := fmt.Sprintf("tags/%04d", i)
+		info, err := d.Put(t.Context(), key, strings.NewReader("x"), 1, storage.Absent())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if i%3 > 0 {
+			if err := d.Delete(t.Context(), key, storage.Match(info.Rev)); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	service.objects["root/tags/folder/"] = fakeObject{etag: `"e"`}
+	service.objects["root/other/0"] = fakeObject{etag: `"e"`}
+	if n, err := d.Compact(t.Context(), "tags/"); err != nil || n != 1000 || len(service.objects) != 502 {
+		t.Errorf("Compact = %d, %v; %d objects are left", n, err, len(service.objects))
+	}
+	if n, err := d.Compact(t.Context(), "tags/"); err != nil || n != 0 {
+		t.Errorf("again: %d, %v", n, err)
 	}
 }
 

@@ -10,6 +10,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 
+	"berth/storage"
 	"berth/storage/remote"
 )
 
@@ -53,6 +54,29 @@ func (d *Driver) tidyAlways(ctx context.Context) {
 		}
 		if remote.Sleep(ctx, tidyEvery) != nil {
 			return
+		}
+	}
+}
+
+// Compact removes tombstones.
+func (d *Driver) Compact(ctx context.Context, prefix string) (n int, err error) {
+	for after := ""; ; {
+		page, more, err := d.page(ctx, prefix, after)
+		if err != nil {
+			return n, err
+		}
+		var dead []string
+		for _, found := range page {
+			after = strings.TrimPrefix(aws.ToString(found.Key), d.name(""))
+			if aws.ToInt64(found.Size) == 0 && storage.CheckKey(after) == nil {
+				dead = append(dead, after)
+			}
+		}
+		if err := d.DeleteAll(ctx, dead); err != nil {
+			return n, err
+		}
+		if n += len(dead); !more || len(page) == 0 {
+			return n, nil
 		}
 	}
 }
