@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"syscall"
 )
 
@@ -16,14 +17,19 @@ type bench struct {
 	targets []target
 	dir     string
 	number  int                // of the servers started over a store of their own
-	shared  map[string]*server // by target, those that operations share which change nothing
+	shared  map[string]*server // by target and place, those that operations share which change nothing
+	bucket  *bucket            // nil until an operation wants it
 }
 
-// stop ends the shared servers.
+// stop ends the shared servers, and the bucket with all that is in it.
 func (b *bench) stop() {
-	for name, s := range b.shared {
+	for key, s := range b.shared {
 		s.stop()
-		delete(b.shared, name)
+		delete(b.shared, key)
+	}
+	if b.bucket != nil {
+		b.bucket.stop()
+		b.bucket = nil
 	}
 }
 
@@ -38,32 +44,48 @@ func (b *bench) fresh(ctx context.Context, t target) (*server, error) {
 	if err != nil {
 		return nil, err
 	}
-	b.progress("%s is process %d", t.name, s.process.Pid)
+	b.progress("%s is process %d", strings.TrimSpace(t.name+" "+t.place), s.process.Pid)
 	syscall.Sync()
 	return s, nil
 }
 
 func (b *bench) serverFor(ctx context.Context, t target) (*server, error) {
-	if s, ok := b.shared[t.name]; ok {
+	if s, ok := b.shared[t.key()]; ok {
 		return s, nil
 	}
 	s, err := b.fresh(ctx, t)
 	if err == nil {
-		b.shared[t.name] = s
+		b.shared[t.key()] = s
 	}
 	return s, err
 }
 
+// targetsOf returns the targets that can do an operation, in its place, and the error of those that could not be set up there.
+func (b *bench) targetsOf(ctx context.Context, op operation) (targets []target, failed map[string]error) {
+	failed = map[string]error{}
+	for _, t := range b.targets {
+		if slices.Contains(op.except, t.name) {
+			continue
+		}
+		if op.place == nil {
+			targets = append(targets, t)
+			continue
+		}
+		placed, err := op.place(ctx, b, t)
+		if err != nil {
+			failed[t.name] = err
+		}
+		targets = append(targets, placed...)
+	}
+	return targets, failed
+}
+
 // measureOperation measures an operation on all targets in turn, round after round, each round beginning with another.
 func (b *bench) measureOperation(ctx context.Context, op operation) outcome {
-	o := outcome{operation: op, results: map[string][]result{}, failed: map[string]error{}}
-	var targets []target
-	for _, t := range b.targets {
-		if !slices.Contains(op.except, t.name) {
-			targets = append(targets, t)
-		}
-	}
 	b.progress("%s", op.name)
+	o := outcome{operation: op, results: map[string][]result{}}
+	var targets []target
+	targets, o.failed = b.targetsOf(ctx, op)
 	loads := map[string]*load{}
 	for _, t := range targets {
 		if op.fresh {
@@ -97,7 +119,7 @@ func (b *bench) measureOperation(ctx context.Context, op operation) outcome {
 // measureOnce measures an operation on one target, on its shared server with the load prepared or on a fresh one.
 func (b *bench) measureOnce(ctx context.Context, op operation, t target, l *load) (r result, err error) {
 	if !op.fresh {
-		return b.load(ctx, op, b.shared[t.name], l)
+		return b.load(ctx, op, b.shared[t.key()], l)
 	}
 	err = b.withFresh(ctx, t, func(s *server) error {
 		l, err := op.prepare(s)

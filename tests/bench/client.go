@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -39,10 +40,13 @@ const (
 var errResponse = errors.New("not a response of HTTP/1.1")
 
 // dial connects to a server and fails whatever is not done by the deadline.
-func dial(addr string, deadline time.Time) (*client, error) {
-	conn, err := net.DialTimeout("tcp", addr, 10*time.Second)
+func (s *server) dial(deadline time.Time) (*client, error) {
+	conn, err := net.DialTimeout("tcp", s.addr, 10*time.Second)
 	if err != nil {
 		return nil, err
+	}
+	if s.tls != nil {
+		conn = tls.Client(conn, s.tls)
 	}
 	return &client{conn: conn, in: make([]byte, bufferSize)}, conn.SetDeadline(deadline)
 }

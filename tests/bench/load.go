@@ -16,12 +16,18 @@ type operation struct {
 	clients int
 	bar     float64 // the least rate, in units of that of the target against
 	against string
+	memory  float64  // what its memory must be less than, in units of that of the same target; 0 means any
+	section string   // the table that it is in, "" for the first
+	place   place    // how the targets are set up for it; nil: as they come
 	except  []string // targets that cannot do it
 	fresh   bool     // each round has a server of its own, with an empty store
 	filled  bool     // it takes long to fill the store for it
 	long    int      // how many times as long it is measured as others; 0 means 1
 	prepare func(*server) (*load, error)
 }
+
+// A place sets a target up for an operation: otherwise than it comes, in several ways, or not at all.
+type place func(context.Context, *bench, target) ([]target, error)
 
 // A load is an operation prepared for one server.
 type load struct {
@@ -51,7 +57,7 @@ func (b *bench) load(ctx context.Context, op operation, s *server, l *load) (res
 	length := b.length * time.Duration(max(1, op.long))
 	workers := make([]*worker, op.clients)
 	for n := range workers {
-		c, err := dial(s.addr, time.Now().Add(warmUp+length+grace))
+		c, err := s.dial(time.Now().Add(warmUp + length + grace))
 		if err != nil {
 			return result{}, err
 		}
@@ -160,7 +166,7 @@ func each(s *server, clients, n int, f func(c *client, i int) error) error {
 		numbers[k] = k
 	}
 	return together(numbers, func(k int) error {
-		c, err := dial(s.addr, time.Now().Add(5*time.Minute))
+		c, err := s.dial(time.Now().Add(5 * time.Minute))
 		if err != nil {
 			return err
 		}

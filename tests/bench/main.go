@@ -5,6 +5,8 @@
 // To profile one operation, keep it going on one target and attach to the process that is printed:
 //
 //	go run ./bench -only berth -run '^manifest GET by tag' -rounds 1 -seconds 30
+//
+// With -bucket, Berth and docker-registry are also measured over a bucket of one S3 server (versitygw, built on first use).
 package main
 
 import (
@@ -59,6 +61,7 @@ type options struct {
 	rounds       int
 	length       time.Duration
 	quick, start bool
+	overBucket   bool
 	markdown     bool
 	dir, bin     string
 	procs        int
@@ -73,6 +76,7 @@ func parse(args []string) (options, error) {
 	flags.IntVar(&o.rounds, "rounds", 3, "how often each operation is measured")
 	flags.BoolVar(&o.quick, "quick", false, "one short round, without lists, memory and growth")
 	flags.BoolVar(&o.start, "start", false, "measure starting over a full store too, which takes minutes to fill")
+	flags.BoolVar(&o.overBucket, "bucket", false, "measure over a bucket of S3 too, which takes minutes")
 	flags.BoolVar(&o.markdown, "markdown", false, "print tables for docs/performance.md")
 	flags.StringVar(&o.dir, "dir", "/var/tmp", "a `folder` for the stores, on the disk to measure")
 	flags.StringVar(&o.bin, "bin", "../bin", "the `folder` for the binaries built")
@@ -98,8 +102,13 @@ func parse(args []string) (options, error) {
 	return o, err
 }
 
-// operations are the rows of the table, with their bars.
+// operations are the rows of the tables, with their bars.
 func operations() []operation {
+	return slices.Concat(folderOperations(), accessOperations(), bucketOperations())
+}
+
+// folderOperations are those over a folder, with everybody let in.
+func folderOperations() []operation {
 	return []operation{
 		{name: "manifest GET by tag", clients: 16, bar: 0.55, against: floor, prepare: reading("GET", manifests(true))},
 		{name: "manifest GET by digest", clients: 16, bar: 0.55, against: floor, prepare: reading("GET", manifests(false))},
@@ -142,7 +151,7 @@ func (b *bench) all(ctx context.Context) error {
 	var outcomes []outcome
 	var errs []error
 	for _, op := range operations() {
-		if !b.run.MatchString(op.name) || b.quick && op.filled || ctx.Err() != nil {
+		if !b.run.MatchString(op.name) || b.quick && op.filled || op.section == bucketSection && !b.overBucket || ctx.Err() != nil {
 			continue
 		}
 		o := b.measureOperation(ctx, op)
@@ -178,7 +187,12 @@ func (b *bench) all(ctx context.Context) error {
 func (b *bench) print(outcomes []outcome, figures map[string][]figure) error {
 	var tables []table
 	if len(outcomes) > 0 {
-		tables = append(tables, ratios(outcomes), details(outcomes))
+		for _, section := range []string{"", accessSection, bucketSection} {
+			if of := inSection(outcomes, section); len(of) > 0 {
+				tables = append(tables, ratios(of))
+			}
+		}
+		tables = append(tables, details(outcomes))
 	}
 	if len(figures) > 0 {
 		tables = append(tables, figureTable(figures))

@@ -139,7 +139,7 @@ func memoryUse(s *server) ([]figure, error) {
 func idleMemory(s *server) (int64, error) {
 	ping := request{method: "GET", path: "/v2/"}.head()
 	for range idleConnections {
-		c, err := dial(s.addr, time.Now().Add(grace))
+		c, err := s.dial(time.Now().Add(grace))
 		if err != nil {
 			return 0, err
 		}

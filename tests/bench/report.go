@@ -74,45 +74,101 @@ func (o outcome) ratioCell(of string) string {
 	return fmt.Sprintf("%.2f (%.2f–%.2f)", mid, least, most)
 }
 
-// verdict compares a ratio with the bar.
+// verdict compares a ratio with the bar, and the memory with that of the same target.
 func (o outcome) verdict() string {
 	if o.bar == 0 {
 		return "–"
 	}
+	bar := fmt.Sprintf("≥ %g × %s", o.bar, o.against)
 	mid, _, _, ok := o.ratio(o.against)
-	switch bar := fmt.Sprintf("≥ %g × %s", o.bar, o.against); {
-	case !ok:
+	if !ok {
 		return bar
-	case mid >= o.bar:
-		return bar + ": yes"
-	default:
-		return bar + ": **no**"
 	}
+	bar += held(mid >= o.bar)
+	if o.memory == 0 {
+		return bar
+	}
+	peak := func(r result) int64 { return r.rss }
+	ratio := float64(value(o.results[berth], peak)) / float64(value(o.results[o.against], peak))
+	return fmt.Sprintf("%s; memory %.2f < %g%s", bar, ratio, o.memory, held(ratio < o.memory))
 }
 
-func ratios(outcomes []outcome) table {
-	t := table{{"operation", "clients", "berth/s", "floor/s", "peer/s", "berth/floor", "berth/peer", "bar"}}
+func held(ok bool) string {
+	if ok {
+		return ": yes"
+	}
+	return ": **no**"
+}
+
+// names are those of all targets, in the order of columns.
+func names() []string { return []string{berth, anonymous, floor, peer} }
+
+func inSection(outcomes []outcome, section string) []outcome {
+	var of []outcome
 	for _, o := range outcomes {
-		row := []string{o.name, fmt.Sprint(o.clients)}
-		for _, name := range []string{berth, floor, peer} {
-			cell := "–"
-			switch results := o.results[name]; {
-			case o.failed[name] != nil:
-				cell = "failed"
-			case len(results) > 0:
-				cell = number(value(results, func(r result) float64 { return r.rate }))
-			}
-			row = append(row, cell)
+		if o.section == section {
+			of = append(of, o)
 		}
-		t = append(t, append(row, o.ratioCell(floor), o.ratioCell(peer), o.verdict()))
+	}
+	return of
+}
+
+// present are the names of the targets that were to do any of the operations.
+func present(outcomes []outcome) []string {
+	var of []string
+	for _, name := range names() {
+		if slices.ContainsFunc(outcomes, func(o outcome) bool { return len(o.results[name]) > 0 || o.failed[name] != nil }) {
+			of = append(of, name)
+		}
+	}
+	return of
+}
+
+// ratios has a row for each operation, with columns for the targets that were to do any.
+func ratios(outcomes []outcome) table {
+	targets := present(outcomes)
+	heading, compared := []string{"operation", "clients"}, []string{}
+	for _, name := range targets {
+		heading = append(heading, label(name)+"/s")
+		if name != berth {
+			compared = append(compared, "berth/"+label(name))
+		}
+	}
+	t := table{append(append(heading, compared...), "bar")}
+	for _, o := range outcomes {
+		row, compared := []string{o.name, fmt.Sprint(o.clients)}, []string{}
+		for _, name := range targets {
+			row = append(row, o.rateCell(name))
+			if name != berth {
+				compared = append(compared, o.ratioCell(name))
+			}
+		}
+		t = append(t, append(append(row, compared...), o.verdict()))
 	}
 	return t
+}
+
+func label(name string) string {
+	if name == peer {
+		return "peer"
+	}
+	return name
+}
+
+func (o outcome) rateCell(name string) string {
+	switch results := o.results[name]; {
+	case o.failed[name] != nil:
+		return "failed"
+	case len(results) > 0:
+		return number(value(results, func(r result) float64 { return r.rate }))
+	}
+	return "–"
 }
 
 func details(outcomes []outcome) table {
 	t := table{{"operation", "target", "rate/s", "p50", "p99", "server CPU/op", "RSS peak"}}
 	for _, o := range outcomes {
-		for _, name := range []string{berth, floor, peer} {
+		for _, name := range names() {
 			results := o.results[name]
 			if len(results) == 0 {
 				continue

@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -19,16 +20,26 @@ import (
 
 // A target is a registry to measure.
 type target struct {
-	name   string
-	binary string
-	config string // with %[1]s for the address and %[2]s for the folder; "" if both are arguments
-	ready  string // the path that answers 200 once it serves
+	name          string
+	place         string // what it is set up for, "" as it comes
+	binary        string
+	config        string                                // with %[1]q for the address and %[2]q for the folder
+	arguments     func(address, folder string) []string // in place of a configuration
+	environ       []string
+	ready         string      // the path that answers 200 once it serves
+	tls           *tls.Config // by which it is reached; nil: it speaks plain HTTP
+	authorization string      // the credentials with which it is asked; "" for none
+	bucket        string      // the folder of the bucket in which its store is, below that of its own folder; "" for none
 }
 
+// key tells a target in a place from all others.
+func (t target) key() string { return t.name + "/" + t.place }
+
 const (
-	berth = "berth"
-	floor = "floor"
-	peer  = "docker-registry"
+	berth     = "berth"
+	anonymous = "anonymous" // berth, asked without credentials
+	floor     = "floor"
+	peer      = "docker-registry"
 )
 
 const berthConfig = `version: 0.1
@@ -59,7 +70,7 @@ http:
 func buildTargets(ctx context.Context, bin string, only []string) ([]target, error) {
 	all := []target{
 		{name: berth, binary: filepath.Join(bin, "berth"), config: berthConfig, ready: "/readyz"},
-		{name: floor, binary: filepath.Join(bin, "floor"), ready: "/v2/"},
+		{name: floor, binary: filepath.Join(bin, "floor"), arguments: inOrder(), ready: "/v2/"},
 		{name: peer, binary: "docker-registry", config: peerConfig, ready: "/v2/"},
 	}
 	sources := map[string][2]string{berth: {"..", "./cmd/berth"}, floor: {".", "./bench/floor"}}
@@ -89,6 +100,11 @@ func buildTargets(ctx context.Context, bin string, only []string) ([]target, err
 	return wanted, nil
 }
 
+// inOrder are the arguments of the floor: the address, the folder and others.
+func inOrder(others ...string) func(address, folder string) []string {
+	return func(address, folder string) []string { return append([]string{address, folder}, others...) }
+}
+
 // A server is a running target.
 type server struct {
 	target
@@ -113,13 +129,9 @@ func start(ctx context.Context, t target, dir string) (*server, error) {
 	if err := os.MkdirAll(root, 0o755); err != nil {
 		return nil, err
 	}
-	args := []string{addr, root}
-	if t.config != "" {
-		file := filepath.Join(dir, "config.yml")
-		if err := os.WriteFile(file, fmt.Appendf(nil, t.config, addr, root), 0o644); err != nil {
-			return nil, err
-		}
-		args = []string{"serve", file}
+	args, err := t.prepare(dir, addr, root)
+	if err != nil {
+		return nil, err
 	}
 	log, err := os.OpenFile(filepath.Join(dir, "log"), os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o644)
 	if err != nil {
@@ -128,7 +140,7 @@ func start(ctx context.Context, t target, dir string) (*server, error) {
 	defer log.Close()
 	cmd := exec.CommandContext(ctx, t.binary, args...)
 	cmd.Stdout, cmd.Stderr = log, log
-	cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "HOME=" + dir}
+	cmd.Env = append([]string{"PATH=" + os.Getenv("PATH"), "HOME=" + dir}, t.environ...)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	began := time.Now()
 	if err := cmd.Start(); err != nil {
@@ -144,6 +156,15 @@ func start(ctx context.Context, t target, dir string) (*server, error) {
 		return nil, fmt.Errorf("start %s: %w\n%s", t.name, err, s.lastLog())
 	}
 	return s, nil
+}
+
+// prepare returns the arguments of a target, with its configuration written.
+func (t target) prepare(dir, addr, root string) ([]string, error) {
+	if t.arguments != nil {
+		return t.arguments(addr, root), nil
+	}
+	file := filepath.Join(dir, "config.yml")
+	return []string{"serve", file}, os.WriteFile(file, fmt.Appendf(nil, t.config, addr, root), 0o644)
 }
 
 func freeAddress() (string, error) {
@@ -174,7 +195,7 @@ func (s *server) awaitReady(began time.Time) error {
 
 // ask sends one GET, which must be answered by 200.
 func (s *server) ask(path string) error {
-	c, err := dial(s.addr, time.Now().Add(10*time.Second))
+	c, err := s.dial(time.Now().Add(10 * time.Second))
 	if err != nil {
 		return err
 	}
@@ -198,9 +219,16 @@ func (s *server) stop() {
 // after many files were removed, ext4 takes several times as long to make a new one, which would be measured next.
 func (s *server) discard() error {
 	s.stop()
+	if s.bucket != "" {
+		return removeLarge(filepath.Join(s.bucket, s.dir))
+	}
+	return removeLarge(s.dir)
+}
+
+func removeLarge(dir string) error {
 	const large = 512 << 20
 	var size int64
-	err := filepath.WalkDir(s.dir, func(_ string, e fs.DirEntry, err error) error {
+	err := filepath.WalkDir(dir, func(_ string, e fs.DirEntry, err error) error {
 		if err != nil || e.IsDir() {
 			return err
 		}
@@ -213,7 +241,7 @@ func (s *server) discard() error {
 	if err != nil || size < large {
 		return err
 	}
-	return os.RemoveAll(s.dir)
+	return os.RemoveAll(dir)
 }
 
 // lastLog returns the end of the log, and whether the server has ended by itself.

@@ -22,7 +22,8 @@ type S3 struct {
 	Folder                                         string // of the bucket
 }
 
-var versitygw = Tool{"versitygw", "github.com/versity/versitygw", "v1.8.0", "cmd/versitygw"}
+// VersityGW is the server of S3 that tests are made with.
+var VersityGW = Tool{"versitygw", "github.com/versity/versitygw", "v1.8.0", "cmd/versitygw"}
 
 // StartS3 runs a server of S3 until the test ends.
 func StartS3(t testing.TB, secure bool) *S3 {
@@ -39,11 +40,11 @@ func StartS3(t testing.TB, secure bool) *S3 {
 	if secure {
 		s.Endpoint, s.CA = "https://"+addr, filepath.Join(dir, "tls.crt")
 		args = append(args, "--cert", s.CA, "--key", filepath.Join(dir, "tls.key"))
-		if err := selfSigned(s.CA, filepath.Join(dir, "tls.key")); err != nil {
+		if err := SelfSigned(s.CA, filepath.Join(dir, "tls.key")); err != nil {
 			t.Fatal(err)
 		}
 	}
-	cmd := exec.Command(versitygw.Path(t), append(args, "posix", filepath.Join(dir, "buckets"))...)
+	cmd := exec.Command(VersityGW.Path(t), append(args, "posix", filepath.Join(dir, "buckets"))...)
 	cmd.Env = append(os.Environ(), "ROOT_ACCESS_KEY="+s.AccessKey, "ROOT_SECRET_KEY="+s.SecretKey)
 	var log logBuffer
 	cmd.Stdout, cmd.Stderr = &log, &log
@@ -79,8 +80,8 @@ func (s *S3) Env(root string) []string {
 	}
 }
 
-// selfSigned writes a certificate for 127.0.0.1 that is its own authority.
-func selfSigned(certificate, key string) error {
+// SelfSigned writes a certificate for 127.0.0.1 that is its own authority.
+func SelfSigned(certificate, key string) error {
 	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		return err

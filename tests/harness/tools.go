@@ -20,19 +20,30 @@ type Tool struct{ Name, Module, Version, Program string }
 // the user. Where it cannot be built the test is [Lacking] it.
 func (o Tool) Path(t testing.TB) string {
 	t.Helper()
-	cache, err := os.UserCacheDir()
+	path, err := o.Get(t.Logf)
 	if err != nil {
-		t.Fatal(err)
-	}
-	path := filepath.Join(cache, "berth-tests", o.Name+"-"+o.Version)
-	if _, err := os.Stat(path); err == nil {
-		return path
-	}
-	t.Logf("building %s@%s, which may take minutes", o.Module, o.Version)
-	if err := o.build(t.TempDir(), path); err != nil {
 		Lacking(t, err.Error())
 	}
 	return path
+}
+
+// Get is [Tool.Path] outside of tests. It announces through logf that it builds.
+func (o Tool) Get(logf func(format string, args ...any)) (string, error) {
+	cache, err := os.UserCacheDir()
+	if err != nil {
+		return "", err
+	}
+	path := filepath.Join(cache, "berth-tests", o.Name+"-"+o.Version)
+	if _, err := os.Stat(path); err == nil {
+		return path, nil
+	}
+	logf("building %s@%s, which may take minutes", o.Module, o.Version)
+	dir, err := os.MkdirTemp("", "build")
+	if err != nil {
+		return "", err
+	}
+	defer os.RemoveAll(dir)
+	return path, o.build(dir, path)
 }
 
 // build makes the program of a module that requires it: `go install` refuses modules whose list of versions it cannot get.

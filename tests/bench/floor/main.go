@@ -2,7 +2,7 @@
 // sendfile, and for each push one temporary file that is hashed while written, one fsync and one rename. It has no
 // feature, checks nothing but digests, and forgets its manifests when it ends. It shows what net/http and the disk cost.
 //
-//	floor ADDRESS FOLDER
+//	floor ADDRESS FOLDER [CERTIFICATE KEY]
 package main
 
 import (
@@ -24,10 +24,14 @@ import (
 )
 
 func main() {
-	if len(os.Args) != 3 {
-		log.Fatal("usage: floor ADDRESS FOLDER")
+	if len(os.Args) != 3 && len(os.Args) != 5 {
+		log.Fatal("usage: floor ADDRESS FOLDER [CERTIFICATE KEY]")
 	}
-	log.Fatal(http.ListenAndServe(os.Args[1], &floor{root: os.Args[2], manifests: map[string]manifest{}}))
+	f := &floor{root: os.Args[2], manifests: map[string]manifest{}}
+	if len(os.Args) == 5 {
+		log.Fatal(http.ListenAndServeTLS(os.Args[1], os.Args[3], os.Args[4], f))
+	}
+	log.Fatal(http.ListenAndServe(os.Args[1], f))
 }
 
 type floor struct {
