@@ -258,7 +258,8 @@ func (r *reads) Stat(ctx context.Context, key string) (storage.Info, error) {
 	if !r.keep(key) {
 		return r.Driver.Stat(ctx, key)
 	}
-	if e, _ := r.shard(key).get(key); e != nil && r.trusted(ctx) {
+	trusted := r.trusted(ctx) // before what is in memory is looked up, as in load: the answer must be of that time
+	if e, _ := r.shard(key).get(key); e != nil && trusted {
 		return e.copy.Info, nil
 	}
 	return r.Driver.Stat(ctx, key)

@@ -54,6 +54,34 @@ func settle(t *testing.T, d storage.Driver, key string) {
 	synctest.Wait()
 }
 
+// TestSharedEpochDuringStat: what was in memory while nobody looked at the epoch is not answered because another reader has
+// it looked at meanwhile.
+func TestSharedEpochDuringStat(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := memory.New()
+		var meanwhile func()
+		clock := func() time.Time {
+			if do := meanwhile; do != nil {
+				meanwhile = nil
+				do()
+			}
+			return time.Now()
+		}
+		s := cached.NewShared(store, "epoch", keepK, &cached.SharedOptions{Now: clock})
+		put(t, s, "k/a", "a")
+		settle(t, s.Reads(), "k/a")
+		read(t, s.Reads(), "k/a")
+		if err := newShared(store).Delete(t.Context(), "k/a", storage.Cond{}); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(time.Hour)
+		meanwhile = func() { settle(t, s.Reads(), "k/b") }
+		if info, err := s.Reads().Stat(t.Context(), "k/a"); !errors.Is(err, fs.ErrNotExist) {
+			t.Errorf("what was deleted an hour ago is %+v, %v", info, err)
+		}
+	})
+}
+
 // TestSharedReads counts the calls of the store: what was read is answered from memory, with a look at the epoch from
 // time to time, and what may change its meaning never is.
 func TestSharedReads(t *testing.T) {
