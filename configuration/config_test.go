@@ -124,7 +124,7 @@ func TestFiles(t *testing.T) {
 			}},
 		{"what asks for nothing", "storage: {inmemory: , redirect: {disable: true}, cache: {blobdescriptor: inmemory}}\n" +
 			"http: {tls: {certificate: '', clientcas: []}, debug: {prometheus: {enabled: false}}, h2c: {enabled: no}}\n" +
-			"proxy: {remoteurl: ''}\nnotifications: {endpoints: []}\nhealth:\nopenshift: {version: 1.0, quota: {enabled: false}," +
+			"proxy: {remoteurl: ''}\nnotifications: {endpoints: [{name: a, url: 'http://a', disabled: yes}]}\nhealth:\nopenshift: {version: 1.0, quota: {enabled: false}," +
 			" requests: {read: {maxrunning: 0}}, compatibility: {acceptschema2: true}}", func(c *Config) bool { return true }},
 	} {
 		t.Run(row.name, func(t *testing.T) {
@@ -196,6 +196,12 @@ func TestRefusals(t *testing.T) {
 				`c.yml:3: validation.manifests.indexes.platformlist[0].architecture: must be given`},
 		{"version: 0.1\nstorage: {filesystem: {rootdirectory: ''}}", `c.yml:2: storage.filesystem.rootdirectory: must be the path of a folder, not ""`},
 		{"- a", "c.yml:1: must be a section such as {key: value}, not a list"},
+		{minimal + "log:\n\tlevel: info", "c.yml:4: not valid YAML: found character that cannot start any token; " +
+			"the line is indented by a tab, and YAML takes blanks only"},
+		{minimal + "notifications:\n  endpoints:\n  - {url: 'http://a', disabled: true}\n  - {url: 'http://b', disabled: maybe}",
+			"c.yml:4: notifications.endpoints: not implemented in this version: its endpoints would wait for events in vain"},
+		{minimal + "compatibility: {schema1: {enabled: true}}", "c.yml:3: compatibility.schema1.enabled: Docker schema 1 is not taken any more; " +
+			"push such images again by a client of today"},
 		{minimal + "a: [", "c.yml:3: not valid YAML: did not find expected node content"},
 		{minimal + "log: {level: *x}", "c.yml:1: not valid YAML: unknown anchor 'x' referenced"},
 		{minimal + "---\nversion: 0.1", "c.yml:3: a second document begins here; only one is read"},

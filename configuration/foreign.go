@@ -17,8 +17,9 @@ const (
 
 // A foreignKey is a row for a key, and all below it, of CNCF distribution (2 and 3) or of the OpenShift registry.
 //
-// A value that asks for nothing (none, empty, 0 or false) is accepted in silence whatever the verdict; so is, instead
-// of these, the value in unless. choice marks an alternative of its section, which asks for something by being there.
+// A value that asks for nothing (none, empty, 0 or false, a list of what is disabled) is accepted in silence whatever the
+// verdict; so is, instead of these, the value in unless. choice marks an alternative of its section, which asks for
+// something by being there.
 type foreignKey struct {
 	path    string
 	verdict verdict
@@ -35,6 +36,9 @@ const (
 
 var foreignKeys = []foreignKey{
 	{path: "log.hooks", verdict: ignored, why: "Berth sends no mail about its log"},
+	{path: "reporting", verdict: ignored, why: "errors are in the log, and nowhere else"},
+	{path: "compatibility.schema1.trustkey", verdict: ignored, why: "Docker schema 1 is not taken any more"},
+	{path: "compatibility.schema1.enabled", verdict: refused, why: "Docker schema 1 is not taken any more; push such images again by a client of today"},
 
 	{path: "storage.s3.v4auth", verdict: refused, unless: "true", why: "signatures of version 2 are not made any more"},
 	{path: "storage.s3.objectacl", verdict: refused, unless: "private", why: "objects are for Berth alone"},
@@ -197,8 +201,11 @@ func (f foreignKey) asks(t *tree) *tree {
 		}
 	}
 	switch {
-	case t.kind == list && len(t.items) > 0:
-		return t
+	case t.kind == list:
+		if slices.ContainsFunc(t.items, func(item *tree) bool { return !item.disabled() }) {
+			return t
+		}
+		return nil
 	case t.kind != scalar:
 		return nil
 	case f.unless != "" && !strings.EqualFold(t.text, f.unless):
@@ -207,6 +214,16 @@ func (f foreignKey) asks(t *tree) *tree {
 		return t
 	}
 	return nil
+}
+
+// disabled reports whether t is an element of a list, as an endpoint, that says it is off.
+func (t *tree) disabled() bool {
+	off := t.get("disabled")
+	if off == nil {
+		return false
+	}
+	is, err := parseBool(off.text)
+	return err == nil && is
 }
 
 // withoutIndices writes the elements of lists in a full key as known does.

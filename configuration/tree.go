@@ -56,12 +56,12 @@ func parseYAML(data []byte, source func(line int) string) (*tree, error) {
 		return &tree{source: source(1)}, nil
 	}
 	if err != nil {
-		return nil, syntaxError(err, source)
+		return nil, syntaxError(err, data, source)
 	}
 	if err := dec.Decode(&next); err == nil {
 		return nil, &Error{Source: source(next.Line), Text: "a second document begins here; only one is read"}
 	} else if !errors.Is(err, io.EOF) {
-		return nil, syntaxError(err, source)
+		return nil, syntaxError(err, data, source)
 	}
 	c := converter{source: source, left: maxNodes}
 	t := c.tree(doc.Content[0], doc.Content[0].Line)
@@ -72,13 +72,27 @@ func parseYAML(data []byte, source func(line int) string) (*tree, error) {
 }
 
 // syntaxError puts the line, which yaml reports within its text, where all other errors have it.
-func syntaxError(err error, source func(line int) string) error {
+func syntaxError(err error, data []byte, source func(line int) string) error {
 	text := strings.TrimPrefix(err.Error(), "yaml: ")
 	var line int
 	if _, scanErr := fmt.Sscanf(text, "line %d:", &line); scanErr == nil {
 		_, text, _ = strings.Cut(text, ": ")
 	}
-	return &Error{Source: source(max(line, 1)), Text: "not valid YAML: " + strings.ReplaceAll(text, "\n", " ")}
+	line = max(line, 1)
+	text = "not valid YAML: " + strings.ReplaceAll(text, "\n", " ")
+	if indentedByTab(data, line) {
+		text += "; the line is indented by a tab, and YAML takes blanks only"
+	}
+	return &Error{Source: source(line), Text: text}
+}
+
+// indentedByTab reports whether there is a tab before the first letter of a line; the first line is 1.
+func indentedByTab(data []byte, line int) bool {
+	for range line - 1 {
+		_, data, _ = bytes.Cut(data, []byte{'\n'})
+	}
+	indent := data[:len(data)-len(bytes.TrimLeft(data, " \t"))]
+	return bytes.IndexByte(indent, '\t') >= 0
 }
 
 type converter struct {
