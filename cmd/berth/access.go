@@ -3,6 +3,8 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
+	"io/fs"
 	"reflect"
 	"sync/atomic"
 
@@ -82,6 +84,9 @@ func (a *access) openMethods(ctx context.Context, c *configuration.Config) (err 
 	if users := c.Auth.HTPasswd; users != nil {
 		a.realm = users.Realm
 		a.users, err = htpasswd.Open(users.Path, &htpasswd.Options{OnError: a.failed(metrics.Users), OnReload: a.reloaded(metrics.Users)})
+		if errors.Is(err, fs.ErrNotExist) {
+			err = fmt.Errorf("%w; make it by `berth user add %s NAME`", err, users.Path)
+		}
 		if err != nil {
 			return at(c, "auth.htpasswd.path", err)
 		}

@@ -143,7 +143,7 @@ func TestRulesRefused(t *testing.T) {
 	}
 	const auth = "auth: {anonymous: [pull]}\nauthorization:\n  "
 	for _, test := range []commandTest{
-		{args: serve("auth: {htpasswd: {path: " + dir + "/none}}"), stderr: `config.yml:4: auth.htpasswd.path: read the users: .*none: no such file`},
+		{args: serve("auth: {htpasswd: {path: " + dir + "/none}}"), stderr: `config.yml:4: auth.htpasswd.path: read the users: .*none: no such file or directory; make it by .berth user add .*none NAME.`},
 		{args: serve("auth: {htpasswd: {path: " + dir + "}}"), stderr: `config.yml:4: auth.htpasswd.path: .*not a regular file`},
 		{args: serve("auth: {htpasswd: {path: " + users + "}}"), stderr: `config.yml:4: auth.htpasswd.path: .*users:4: the line is not of the form`},
 		{args: serve("auth:\n  anonymous:\n  - pull\n  - pul\n"), stderr: `config.yml:7: auth.anonymous\[1\]: there is no action "pul"`},
