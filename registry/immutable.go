@@ -85,8 +85,8 @@ func (p Repository) removeManifest(ctx context.Context, d Digest) error {
 
 // confirm looks, once its tags are set, whether a manifest is still there. When one of them is immutable it rewrites the
 // manifest: a deletion that looked for immutable tags before this one was set then meets another revision.
-func (p Repository) confirm(ctx context.Context, d Digest, tags []Tag) error {
-	if !slices.ContainsFunc(tags, p.keeps) {
+func (p Repository) confirm(ctx context.Context, d Digest, tags []tagPut) error {
+	if !slices.ContainsFunc(tags, func(t tagPut) bool { return p.keeps(t.tag) }) {
 		return p.findManifest(ctx, d)
 	}
 	key := p.manifestKey(d)

@@ -123,21 +123,46 @@ func (p Repository) PutManifest(ctx context.Context, push ManifestPush) (*Manife
 		tags = append([]Tag{push.Reference.Tag}, tags...)
 	}
 	push.id, push.digest = randomHex(8), m.Digest
-	for _, t := range tags { // early, so that a push that has lost writes nothing
-		if _, err := p.checkTag(ctx, t, push); err != nil {
-			return nil, err
-		}
+	found, err := p.findTags(ctx, tags, push) // early, so that a push that has lost writes nothing
+	if err != nil {
+		return nil, err
 	}
 	err = p.inTime(ctx, func(ctx context.Context) error {
 		if err := p.require(ctx, doc); err != nil {
 			return err
 		}
-		if err := p.enroll(ctx); err != nil {
-			return storeError("enter the repository in the catalog", err)
+		if !p.isEnrolled(found) {
+			if err := p.enroll(ctx); err != nil {
+				return storeError("enter the repository in the catalog", err)
+			}
 		}
-		return p.storeManifest(ctx, m, doc, tags, push)
+		return p.storeManifest(ctx, m, doc, found, push)
 	})
 	return m, err
+}
+
+// A tagPut is a tag that a push is to set.
+type tagPut struct {
+	tag    Tag
+	before *tagBefore // as it was found; nil: it is to be looked at again
+}
+
+func (p Repository) findTags(ctx context.Context, tags []Tag, push ManifestPush) ([]tagPut, error) {
+	var found []tagPut
+	for _, t := range tags {
+		before, err := p.checkTag(ctx, t, push)
+		if err != nil {
+			return nil, err
+		}
+		found = append(found, tagPut{t, &before})
+	}
+	return found, nil
+}
+
+// isEnrolled reports whether p is surely, or was lately, in the catalog: there is a tag, or this process saw its entry. It saves a
+// look before the manifest is written; the one afterwards is what counts, see strike.
+func (p Repository) isEnrolled(found []tagPut) bool {
+	return p.enrolled.has(p.name.s) || slices.ContainsFunc(found, func(f tagPut) bool { return len(f.before.states) > 0 })
 }
 
 func (p Repository) parsePush(push ManifestPush) (*Manifest, *document, error) {
@@ -189,8 +214,13 @@ func (p Repository) require(ctx context.Context, doc *document) error {
 			return nil
 		})
 	}
+	looked := map[Digest]bool{}
 	for _, d := range doc.blobs {
-		look(d.parsed, !p.policy.AllowMissing && !d.elsewhere(), p.relyOnLink)
+		required := !p.policy.AllowMissing && !d.elsewhere()
+		if !required || !looked[d.parsed] { // images name the same layer again and again
+			looked[d.parsed] = required
+			look(d.parsed, required, p.relyOnLink)
+		}
 	}
 	for _, d := range doc.manifests {
 		if p.policy.requires(&d) {
@@ -238,7 +268,7 @@ func (p Repository) findEither(ctx context.Context, d Digest) error {
 
 // storeManifest writes the records of a manifest: the manifest, its entry among the referrers of its subject, and for
 // each tag a hint and the tag. A DELETE at the same time may have removed the manifest again; then it is written anew.
-func (p Repository) storeManifest(ctx context.Context, m *Manifest, doc *document, tags []Tag, push ManifestPush) error {
+func (p Repository) storeManifest(ctx context.Context, m *Manifest, doc *document, tags []tagPut, push ManifestPush) error {
 	for attempt := 0; ; attempt++ {
 		objects := p.manifestObjects(ctx, m)
 		if !m.Subject.IsZero() {
@@ -247,8 +277,8 @@ func (p Repository) storeManifest(ctx context.Context, m *Manifest, doc *documen
 			}
 			objects = nil
 		}
-		for _, t := range tags {
-			if err := p.setTag(ctx, t, m, push, objects); err != nil {
+		for i := range tags {
+			if err := p.setTag(ctx, &tags[i], m, push, objects); err != nil {
 				return err
 			}
 			objects = nil
@@ -259,6 +289,7 @@ func (p Repository) storeManifest(ctx context.Context, m *Manifest, doc *documen
 		err := p.confirm(ctx, m.Digest, tags)
 		if err == nil {
 			err = p.enroll(ctx) // again: see strike
+			p.enrolled.add(p.name.s)
 		}
 		if !isAbsent(err) {
 			return storeError("store a manifest", err)
@@ -269,11 +300,14 @@ func (p Repository) storeManifest(ctx context.Context, m *Manifest, doc *documen
 	}
 }
 
-// manifestObjects returns the put of m, or none when the store has it just so.
+// manifestObjects returns the put of m, or none when the store has it just so. Where others change the store, it is not asked:
+// looking costs as much as writing.
 func (p Repository) manifestObjects(ctx context.Context, m *Manifest) []storage.Object {
-	present, err := p.readManifest(ctx, p.store, m.Digest)
-	if err == nil && present.MediaType == m.MediaType {
-		return nil
+	if p.reads == p.store {
+		present, err := p.readManifest(ctx, p.store, m.Digest)
+		if err == nil && present.MediaType == m.MediaType {
+			return nil
+		}
 	}
 	rec := manifestRecord{MediaType: m.MediaType, Subject: m.Subject.s}
 	return []storage.Object{{Key: p.manifestKey(m.Digest), Body: encodeRecord(&rec, m.Body)}}

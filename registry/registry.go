@@ -60,6 +60,7 @@ type Registry struct {
 	skew        *skew
 	verified    *recentSet   // blobs that were read whole and matched since the start
 	damaged     *recentSet   // blobs that were read whole and did not match
+	enrolled    *recentSet   // repositories that were in the catalog; they may be gone
 	ranged      *atomic.Bool // readers of data were seen that cannot seek
 }
 
@@ -71,7 +72,7 @@ func Open(ctx context.Context, store storage.Driver, o *Options) (*Registry, err
 	r := &Registry{
 		store: store, reads: o.Reads, grace: o.Grace, uploadAge: o.UploadAge, readOnly: o.ReadOnly,
 		maxManifest: o.MaxManifest, policy: o.Manifests, immutable: o.Immutable, secret: o.Secret, now: o.Now,
-		verified: newRecentSet(1 << 14), damaged: newRecentSet(1 << 14), ranged: new(atomic.Bool),
+		verified: newRecentSet(1 << 14), damaged: newRecentSet(1 << 14), enrolled: newRecentSet(1 << 14), ranged: new(atomic.Bool),
 	}
 	if r.reads == nil {
 		r.reads = store

@@ -96,11 +96,15 @@ func (p Repository) checkCondition(ctx context.Context, t Tag, at Digest, push M
 }
 
 // setTag puts the objects in first, the hint, and the tag: the last only if nobody else set it since it was checked.
-func (p Repository) setTag(ctx context.Context, t Tag, m *Manifest, push ManifestPush, first []storage.Object) error {
+func (p Repository) setTag(ctx context.Context, put *tagPut, m *Manifest, push ManifestPush, first []storage.Object) error {
 	for attempt := 0; ; attempt++ {
-		before, err := p.checkTag(ctx, t, push)
-		if err != nil {
-			return err
+		t, before := put.tag, put.before
+		if put.before = nil; before == nil {
+			now, err := p.checkTag(ctx, t, push)
+			if err != nil {
+				return err
+			}
+			before = &now
 		}
 		objects := slices.Clip(first)
 		if !before.superseded {
