@@ -52,7 +52,7 @@ func (d *Driver) prepare(ctx context.Context, kind string) error {
 	if err := checkRoot(root, kind); err != nil {
 		return err
 	}
-	if err := d.lockRoot(ctx, filepath.Join(root, lockName)); err != nil {
+	if err := d.lockRoot(ctx, filepath.Join(root, lockName), kind); err != nil {
 		return err
 	}
 	if err := checkRoot(root, kind); err != nil { // again: the one before us may have been making it
@@ -177,7 +177,7 @@ func (d *Driver) mark(root, kind string) error {
 }
 
 // lockRoot takes the lock of the root: alone, or with others that share it.
-func (d *Driver) lockRoot(ctx context.Context, path string) error {
+func (d *Driver) lockRoot(ctx context.Context, path, kind string) error {
 	how := unix.LOCK_EX
 	if d.options.Shared {
 		how = unix.LOCK_SH
@@ -193,7 +193,7 @@ func (d *Driver) lockRoot(ctx context.Context, path string) error {
 	case ctx.Err() != nil:
 		return ctx.Err()
 	case errors.Is(err, context.DeadlineExceeded):
-		return fmt.Errorf("%s serves it already (waited %v): stop that one, or set shared for all of them", holder(path), d.options.LockWait)
+		return fmt.Errorf("%s serves it already (waited %v): stop that one%s", holder(path), d.options.LockWait, remedy(kind))
 	case err != nil:
 		return fmt.Errorf("locking %s: %w", lockName, err)
 	}
@@ -202,6 +202,14 @@ func (d *Driver) lockRoot(ctx context.Context, path string) error {
 		host = "an unknown host"
 	}
 	return os.WriteFile(path, fmt.Appendf(nil, "process %d on %s\n", os.Getpid(), host), d.options.FileMode)
+}
+
+// remedy is how a second process can serve a root all the same.
+func remedy(kind string) string {
+	if kind == kindEmptyDir {
+		return "; only one process can serve an emptydir"
+	}
+	return ", or write storage.filesystem.shared: true for all of them"
 }
 
 // hold is openLock for a file that the driver closes in the end.

@@ -195,7 +195,7 @@ func (c *Client) Push(repo string, set content.Set, tags ...string) error {
 	return nil
 }
 
-// PullBlob reads a blob and compares its digest.
+// PullBlob reads a blob, from the store itself where the registry leads there, and compares its digest.
 func (c *Client) PullBlob(repo, digest string) ([]byte, error) {
 	return c.pull("/v2/"+repo+"/blobs/"+digest, digest)
 }
@@ -206,7 +206,10 @@ func (c *Client) PullManifest(repo, digest string) ([]byte, error) {
 }
 
 func (c *Client) pull(path, digest string) ([]byte, error) {
-	r, err := c.want(Call{Method: "GET", Path: path}, 200)
+	r, err := c.want(Call{Method: "GET", Path: path}, 200, 307)
+	if err == nil && r.Status == 307 {
+		r, err = c.follow(r)
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -214,6 +217,12 @@ func (c *Client) pull(path, digest string) ([]byte, error) {
 		return nil, fmt.Errorf("%s: the body of %d bytes has the digest %s", r.Call, len(r.Body), got)
 	}
 	return r.Body, nil
+}
+
+// follow goes where a reply leads, without credentials.
+func (c *Client) follow(r *Reply) (*Reply, error) {
+	stranger := Client{Base: c.Base, http: c.http}
+	return stranger.want(Call{Method: "GET", Path: r.Header.Get("Location")}, 200)
 }
 
 // Resolve returns the digest that a tag names.

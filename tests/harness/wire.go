@@ -80,6 +80,9 @@ func StartWire(t testing.TB, endpoint string) *Wire {
 	return w
 }
 
+// Wrap puts a transport in front of the one that w sends by. Call it before anything is sent.
+func (w *Wire) Wrap(wrap func(http.RoundTripper) http.RoundTripper) { w.next = wrap(w.next) }
+
 // Plan says what happens to the requests from now on; nil: nothing. It is called by many goroutines at once.
 func (w *Wire) Plan(plan func(*http.Request) Fault) {
 	w.mu.Lock()

@@ -26,17 +26,21 @@ var script = []deed{
 	(*worker).pushImage, (*worker).deleteManifest, (*worker).deleteBlob, (*worker).pullOwn,
 }
 
-// Run lets clients do whatever they like, over replicas that take their requests in turn, until ctx ends or until the
-// registry does not answer them any more. The error is about an answer that no fault excuses.
+// Run lets clients do whatever they like, over replicas that take their requests in turn, until ctx ends or until the only
+// one does not answer any more. Where there are several, a client that is not answered leaves everything as it is, and another
+// begins. The error is about an answer that no fault excuses.
 func (l *Ledger) Run(ctx context.Context, clients int, over ...*harness.Client) error {
 	var wg sync.WaitGroup
 	errs := make([]error, clients)
 	r := &replicas{clients: over}
 	for i := range clients {
-		w := l.worker(r, i)
 		wg.Go(func() {
-			for ctx.Err() == nil && errs[i] == nil {
+			for n, w := i, l.worker(r, i); ctx.Err() == nil && errs[i] == nil; {
 				errs[i] = script[w.rand.IntN(len(script))](w)
+				if len(over) > 1 && errors.Is(errs[i], errCut) {
+					n += clients
+					w, errs[i] = l.worker(r, n), nil
+				}
 			}
 		})
 	}

@@ -32,6 +32,7 @@ type Ledger struct {
 	uploads map[*upload]bool
 	rounds  uint64
 	acked   int
+	again   int // closing PUTs that another replica answered well
 }
 
 // NewLedger returns the ledger of an empty registry.
@@ -44,6 +45,19 @@ func (l *Ledger) Acked() int {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.acked
+}
+
+// Retried is how many uploads were closed by another replica than the one that was asked first and did not answer.
+func (l *Ledger) Retried() int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.again
+}
+
+func (l *Ledger) retried() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.again++
 }
 
 // A thing is one register: what reading it yields is a digest, or "" when it is not there.

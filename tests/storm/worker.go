@@ -9,6 +9,7 @@ import (
 	"net/url"
 	"strings"
 	"sync/atomic"
+	"syscall"
 
 	"berth/tests/content"
 	"berth/tests/harness"
@@ -44,7 +45,16 @@ func (r *replicas) next() *harness.Client {
 	return r.clients[int(r.turn.Add(1))%len(r.clients)]
 }
 
-func (r *replicas) Do(call harness.Call) (*harness.Reply, error) { return r.next().Do(call) }
+// Do sends a request to the next replica that takes connections.
+func (r *replicas) Do(call harness.Call) (reply *harness.Reply, err error) {
+	for range r.clients {
+		reply, err = r.next().Do(call)
+		if !errors.Is(err, syscall.ECONNREFUSED) {
+			break
+		}
+	}
+	return reply, err
+}
 
 // do sends a request. An answer other than the statuses is an error: errCut if a fault may be the reason.
 func (w *worker) do(call harness.Call, statuses ...int) (*harness.Reply, error) {
@@ -121,13 +131,24 @@ func (w *worker) patch(u *upload, size int, streamed bool) error {
 	return nil
 }
 
-// finish closes an upload with what was not sent yet.
+// finish closes an upload with what was not sent yet. Where there are several replicas and one does not answer, another is
+// asked for the same.
 func (w *worker) finish(u *upload) error {
 	call := octets(u.blob.Bytes[u.sent:])
 	u.sent = len(u.blob.Bytes)
 	call.Method, call.Path, call.Query = "PUT", u.location, url.Values{"digest": {u.blob.Digest}}
-	err := w.write(u.blob.Digest, call, thing{blobs, u.repo, u.blob.Digest})
+	a := w.ledger.begin(u.blob.Digest, thing{blobs, u.repo, u.blob.Digest})
+	_, err := w.do(call, 201)
+	for range len(w.over.clients) - 1 {
+		if !errors.Is(err, errCut) {
+			break
+		}
+		if _, err = w.do(call, 201); err == nil {
+			w.ledger.retried()
+		}
+	}
 	if err == nil {
+		a.acked()
 		w.ledger.close(u)
 	}
 	return err
