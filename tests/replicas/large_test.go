@@ -1,0 +1,78 @@
+package replicas
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"flag"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net/http"
+	"net/url"
+	"os"
+	"strconv"
+	"strings"
+	"testing"
+
+	"berth/tests/harness"
+)
+
+var large = flag.Int64("large", 1<<30, "size of the large blob, in bytes")
+
+// mostMemory is what a registry may take while it moves one large blob: five parts of 10 MiB each, the sender's share of the pool,
+// and the process itself.
+const mostMemory = 160 << 20
+
+// TestLargeBlob pushes a blob in one PATCH and pulls it, once from the registry and once from where that leads, without
+// keeping it anywhere but in the store.
+func TestLargeBlob(t *testing.T) {
+	eachBucket(t, func(t *testing.T, b store) {
+		o := b.start(t, direct)
+		s := harness.Start(t, o)
+		r := wants(t, s.Client, 202, harness.Call{Method: "POST", Path: "/v2/large/blob/blobs/uploads/"})
+		hash := sha256.New()
+		r = wants(t, s.Client, 202, harness.Call{Method: "PATCH", Path: where(t, r), Stream: io.TeeReader(noise(), hash)})
+		digest := "sha256:" + hex.EncodeToString(hash.Sum(nil))
+		wants(t, s.Client, 201, harness.Call{Method: "PUT", Path: where(t, r), Query: url.Values{"digest": {digest}}})
+		memory(t, s, "a push")
+		path := "/v2/large/blob/blobs/" + digest
+		r = wants(t, s.Client, 307, harness.Call{Method: "GET", Path: path})
+		pulled(t, r.Header.Get("Location"), digest)
+		s.Stop()
+		o.Env = append(o.Env, "REGISTRY_STORAGE_REDIRECT_DISABLE=true")
+		streaming := harness.Start(t, o)
+		pulled(t, streaming.Base+path, digest)
+		memory(t, streaming, "a pull without redirect")
+	})
+}
+
+// noise is the large blob.
+func noise() io.Reader { return io.LimitReader(rand.NewChaCha8([32]byte{1}), *large) }
+
+// pulled reads a URL to its end, and compares the digest of what came.
+func pulled(t *testing.T, url, digest string) {
+	t.Helper()
+	r, err := http.Get(url)
+	must(t, err)
+	defer r.Body.Close()
+	hash := sha256.New()
+	n, err := io.Copy(hash, r.Body)
+	must(t, err)
+	if got := "sha256:" + hex.EncodeToString(hash.Sum(nil)); r.StatusCode != 200 || n != *large || got != digest {
+		t.Errorf("pulled %d: %d bytes of %d with the digest %s, not %s", r.StatusCode, n, *large, got, digest)
+	}
+}
+
+// memory asks that the process never had more memory resident than it may.
+func memory(t *testing.T, s *harness.Server, after string) {
+	t.Helper()
+	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", s.PID()))
+	must(t, err)
+	_, rest, _ := strings.Cut(string(status), "VmHWM:")
+	kib, err := strconv.ParseInt(strings.Fields(rest)[0], 10, 64)
+	must(t, err)
+	t.Logf("after %s of %d MiB the peak of memory is %d MiB", after, *large>>20, kib>>10)
+	if kib<<10 > mostMemory {
+		t.Errorf("after %s of %d bytes the peak of memory is %d KiB", after, *large, kib)
+	}
+}
