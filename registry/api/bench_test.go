@@ -6,12 +6,17 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+	"time"
 
+	"github.com/go-jose/go-jose/v4"
 	"golang.org/x/crypto/bcrypt"
 
 	"berth/auth"
 	"berth/auth/htpasswd"
+	"berth/auth/jwttest"
+	"berth/auth/pass"
 	"berth/auth/policy"
+	"berth/auth/token"
 )
 
 // A sink is the cheapest ResponseWriter: a benchmark should measure the API.
@@ -37,8 +42,68 @@ func BenchmarkGetManifest(b *testing.B) {
 	}
 }
 
-// BenchmarkAuthenticated compares who logs in by a password with who does not have to.
+// BenchmarkAuthenticated compares who logs in, in each way, with who does not have to.
 func BenchmarkAuthenticated(b *testing.B) {
+	users := benchUsers(b)
+	key := jwttest.NewKey(b, "k", jose.ES256)
+	keys := filepath.Join(b.TempDir(), "keys")
+	if err := os.WriteFile(keys, jwttest.Set(b, key), 0o600); err != nil {
+		b.Fatal(err)
+	}
+	tokens, err := token.New(b.Context(), token.Options{Realm: "https://auth.example/token", Service: "yard", Issuer: "auth.example", JWKS: keys})
+	if err != nil {
+		b.Fatal(err)
+	}
+	office, err := pass.New([]byte("a secret that all replicas have"), auth.Methods{tokens, users}, pass.Options{Service: "yard", Users: users})
+	if err != nil {
+		b.Fatal(err)
+	}
+	rules, err := policy.New(policy.Config{Anonymous: []auth.Action{auth.Pull, auth.Push}, Bindings: []policy.Binding{
+		{Subjects: []string{"user:ann"}, Roles: []string{"registry-editor"}, Repositories: []string{"team/**"}}}})
+	if err != nil {
+		b.Fatal(err)
+	}
+	open, t := newWorld(&testing.T{}, nil), &testing.T{}
+	open.push("team/app")
+	guarded := newWorldFor(t, office, policy.NewHolder(rules, nil), nil)
+	guarded.push("team/app")
+	login := httptest.NewRequest(http.MethodGet, "/v2/", nil)
+	login.SetBasicAuth("ann", password)
+	given, err := office.Issue(login)
+	if err != nil {
+		b.Fatal(err)
+	}
+	signed := key.Sign(b, map[string]any{
+		"iss": "auth.example", "sub": "ann", "aud": "yard", "exp": time.Now().Add(time.Hour).Unix(),
+		"access": []map[string]any{{"type": "repository", "name": "team/app", "actions": []string{"pull"}}},
+	}, nil)
+	for _, test := range []struct {
+		name, authorization string
+		world               *world
+	}{
+		{"no authentication", "", open}, {"anonymous", "", guarded}, {"basic", login.Header.Get("Authorization"), guarded},
+		{"pass", "Bearer " + given.Text, guarded}, {"token", "Bearer " + signed, guarded},
+	} {
+		b.Run(test.name, func(b *testing.B) {
+			r := httptest.NewRequest(http.MethodGet, "/v2/team/app/manifests/v1", nil)
+			if test.authorization != "" {
+				r.Header.Set("Authorization", test.authorization)
+			}
+			first := httptest.NewRecorder()
+			if test.world.handler.ServeHTTP(first, r); first.Code != http.StatusOK {
+				b.Fatal(first.Code, first.Body)
+			}
+			b.ReportAllocs()
+			for b.Loop() {
+				test.world.handler.ServeHTTP(&sink{header: make(http.Header, 8)}, r)
+			}
+		})
+	}
+}
+
+// benchUsers has ann.
+func benchUsers(b *testing.B) *htpasswd.File {
+	b.Helper()
 	hash, err := bcrypt.GenerateFromPassword([]byte(password), bcrypt.MinCost)
 	if err != nil {
 		b.Fatal(err)
@@ -51,28 +116,5 @@ func BenchmarkAuthenticated(b *testing.B) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	rules, err := policy.New(policy.Config{Anonymous: []auth.Action{auth.Pull, auth.Push}, Bindings: []policy.Binding{
-		{Subjects: []string{"user:ann"}, Roles: []string{"registry-editor"}, Repositories: []string{"team/**"}}}})
-	if err != nil {
-		b.Fatal(err)
-	}
-	open, t := newWorld(&testing.T{}, nil), &testing.T{}
-	open.push("team/app")
-	guarded := newWorldFor(t, auth.Methods{users}, policy.NewHolder(rules, nil), nil)
-	guarded.push("team/app")
-	for _, test := range []struct {
-		name, user string
-		world      *world
-	}{{"no authentication", "", open}, {"anonymous", "", guarded}, {"basic", "ann", guarded}} {
-		b.Run(test.name, func(b *testing.B) {
-			r := httptest.NewRequest(http.MethodGet, "/v2/team/app/manifests/v1", nil)
-			if test.user != "" {
-				r.SetBasicAuth(test.user, password)
-			}
-			b.ReportAllocs()
-			for b.Loop() {
-				test.world.handler.ServeHTTP(&sink{header: make(http.Header, 8)}, r)
-			}
-		})
-	}
+	return users
 }
