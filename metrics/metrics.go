@@ -28,7 +28,8 @@ type Metrics struct {
 	registry *prometheus.Registry
 	requests
 	store
-	reloads reloads
+	reloads     reloads
+	collections *collections
 }
 
 // New makes the figures.
@@ -42,6 +43,7 @@ func New(o Options) *Metrics {
 	m.requests.register(m.registry, o.Now)
 	m.store.register(m.registry, o.Now)
 	m.reloads = newReloads(m.registry, o.Now)
+	m.collections = newCollections(m.registry, o.Now)
 	return m
 }
 

@@ -26,6 +26,7 @@ const (
 	UploadCancel
 	Scrape // the metrics themselves
 	Token  // logging in for a token
+	RepositoryDelete
 	routes
 )
 
@@ -53,26 +54,27 @@ func (i routeInfo) operations(byTag bool) []string {
 
 func infoOf(r Route) routeInfo {
 	return [routes]routeInfo{
-		Other:          {name: "other"},
-		Root:           {name: "root"},
-		Catalog:        {name: "catalog"},
-		Tags:           {name: "tags", byDigest: "TagService.All"},
-		Referrers:      {name: "referrers"},
-		ManifestGet:    {name: "manifest_get", byDigest: "ManifestService.Get", byTag: [2]string{"ManifestService.Get", "TagService.Get"}},
-		ManifestHead:   {name: "manifest_head", byDigest: "ManifestService.Exists", byTag: [2]string{"ManifestService.Exists", "TagService.Get"}},
-		ManifestPut:    {name: "manifest_put", byDigest: "ManifestService.Put", byTag: [2]string{"ManifestService.Put", "TagService.Tag"}},
-		ManifestDelete: {name: "manifest_delete", byDigest: "ManifestService.Delete", byTag: [2]string{"TagService.Untag"}},
-		BlobGet:        {name: "blob_get", byDigest: "BlobStore.ServeBlob"},
-		BlobHead:       {name: "blob_head", byDigest: "BlobStore.Stat"},
-		BlobDelete:     {name: "blob_delete", byDigest: "BlobStore.Delete"},
-		UploadStart:    {name: "upload_start", byDigest: "BlobStore.Create"},
-		BlobPost:       {name: "blob_post", byDigest: "BlobStore.Put", uploads: true},
-		UploadStatus:   {name: "upload_status", byDigest: "BlobStore.Resume"},
-		UploadChunk:    {name: "upload_chunk", byDigest: "BlobStore.Resume", uploads: true},
-		UploadClose:    {name: "upload_close", byDigest: "BlobWriter.Commit", uploads: true},
-		UploadCancel:   {name: "upload_cancel", byDigest: "BlobWriter.Cancel"},
-		Scrape:         {name: "metrics"},
-		Token:          {name: "token"},
+		Other:            {name: "other"},
+		Root:             {name: "root"},
+		Catalog:          {name: "catalog"},
+		Tags:             {name: "tags", byDigest: "TagService.All"},
+		Referrers:        {name: "referrers"},
+		ManifestGet:      {name: "manifest_get", byDigest: "ManifestService.Get", byTag: [2]string{"ManifestService.Get", "TagService.Get"}},
+		ManifestHead:     {name: "manifest_head", byDigest: "ManifestService.Exists", byTag: [2]string{"ManifestService.Exists", "TagService.Get"}},
+		ManifestPut:      {name: "manifest_put", byDigest: "ManifestService.Put", byTag: [2]string{"ManifestService.Put", "TagService.Tag"}},
+		ManifestDelete:   {name: "manifest_delete", byDigest: "ManifestService.Delete", byTag: [2]string{"TagService.Untag"}},
+		BlobGet:          {name: "blob_get", byDigest: "BlobStore.ServeBlob"},
+		BlobHead:         {name: "blob_head", byDigest: "BlobStore.Stat"},
+		BlobDelete:       {name: "blob_delete", byDigest: "BlobStore.Delete"},
+		UploadStart:      {name: "upload_start", byDigest: "BlobStore.Create"},
+		BlobPost:         {name: "blob_post", byDigest: "BlobStore.Put", uploads: true},
+		UploadStatus:     {name: "upload_status", byDigest: "BlobStore.Resume"},
+		UploadChunk:      {name: "upload_chunk", byDigest: "BlobStore.Resume", uploads: true},
+		UploadClose:      {name: "upload_close", byDigest: "BlobWriter.Commit", uploads: true},
+		UploadCancel:     {name: "upload_cancel", byDigest: "BlobWriter.Cancel"},
+		Scrape:           {name: "metrics"},
+		Token:            {name: "token"},
+		RepositoryDelete: {name: "repository_delete"},
 	}[r]
 }
 

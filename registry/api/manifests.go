@@ -112,6 +112,15 @@ func (a *API) conditions(c *call, push *registry.ManifestPush) error {
 	return nil
 }
 
+// deleteRepository removes all that a repository has. Who may delete each manifest of it may delete it as a whole, unless it
+// has an immutable tag.
+func (a *API) deleteRepository(c *call) error {
+	if _, err := a.repository(c).Remove(c.r.Context(), false); err != nil {
+		return err
+	}
+	return writeEmpty(c.w, http.StatusAccepted)
+}
+
 // deleteManifest deletes a manifest by digest, or a tag.
 func (a *API) deleteManifest(c *call) (err error) {
 	if c.r.Header["If-Match"] != nil || c.r.Header["If-None-Match"] != nil {

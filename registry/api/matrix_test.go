@@ -40,6 +40,7 @@ const (
 	changed   = "changed"         // was registry-admin, and has another password since
 	password  = "correct horse"   // of everybody
 	repo      = "team/app"
+	free      = "team/free"   // has no immutable tag
 	source    = "else/source" // has the blob "other", which team/app lacks
 )
 
@@ -203,6 +204,8 @@ func matrixCases(t *testing.T, w *world) []matrixCase {
 			c.path = fixed("/v2/" + repo + "/tags/list")
 		case kindReferrers:
 			c.path = fixed("/v2/" + repo + "/referrers/{image}")
+		case kindRepository:
+			c.path = fixed("/v2/" + free + "/_berth/repository")
 		case kindManifest:
 			c.path, c.header, c.body = fixed("/v2/"+repo+"/manifests/v1"), "Content-Type: "+ociManifest, w.bodies["image"]
 		case kindBlob:
@@ -229,6 +232,7 @@ func matrixCases(t *testing.T, w *world) []matrixCase {
 		matrixCase{name: "PUT " + repo + " moving one by ?tag=", method: "PUT", path: fixed("/v2/" + repo + "/manifests/{signature}?tag=v1"), header: "Content-Type: " + ociManifest, body: w.bodies["signature"]},
 		matrixCase{name: "PUT " + repo + " moving an immutable tag", method: "PUT", path: fixed("/v2/" + repo + "/manifests/fixed"), header: "Content-Type: " + ociManifest, body: w.bodies["signature"]},
 		matrixCase{name: "DELETE " + repo + " an immutable tag", method: "DELETE", path: fixed("/v2/" + repo + "/manifests/fixed")},
+		matrixCase{name: "DELETE " + repo + " with an immutable tag", method: "DELETE", path: fixed("/v2/" + repo + "/_berth/repository")},
 		matrixCase{name: "DELETE " + repo + " a manifest of one", method: "DELETE", path: fixed("/v2/" + repo + "/manifests/{image}")},
 		matrixCase{name: "POST mount from " + source, method: "POST", path: fixed("/v2/" + repo + "/blobs/uploads/?mount={other}&from=" + source)},
 		matrixCase{name: "GET an upload of somebody else", method: "GET", path: func(string) string { return "/v2/" + repo + "/blobs/uploads/" + w.names["foreign"] }},
@@ -270,18 +274,18 @@ func newMatrixWorld(t *testing.T, office matrixOffice, holder *policy.Holder) (*
 		return p
 	}
 	put(source, "other")
-	put(repo, "hello")
-	p := put(repo, "{}")
-	for _, tag := range []string{"v1", "fixed"} {
-		ref, err := registry.ParseReference(tag)
+	for _, at := range []struct{ repo, tag string }{{repo, "v1"}, {repo, "fixed"}, {free, "v1"}} {
+		ref, err := registry.ParseReference(at.tag)
 		if err != nil {
 			t.Fatal(err)
 		}
+		put(at.repo, "hello")
+		p := put(at.repo, "{}")
 		if _, err := p.PutManifest(t.Context(), registry.ManifestPush{Reference: ref, MediaType: ociManifest, Body: []byte(w.bodies["image"])}); err != nil {
 			t.Fatal(err)
 		}
 	}
-	w.names["foreign"] = p.NewUpload("somebody", registry.SHA256).ID()
+	w.names["foreign"] = put(repo, "{}").NewUpload("somebody", registry.SHA256).ID()
 	return w, reg
 }
 

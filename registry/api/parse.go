@@ -13,15 +13,16 @@ import (
 type kind uint8
 
 const (
-	kindRoot      kind = iota // /v2/
-	kindCatalog               // /v2/_catalog
-	kindTags                  // /v2/<name>/tags/list
-	kindManifest              // /v2/<name>/manifests/<reference>
-	kindBlob                  // /v2/<name>/blobs/<digest>
-	kindUploads               // /v2/<name>/blobs/uploads/
-	kindUpload                // /v2/<name>/blobs/uploads/<id>
-	kindReferrers             // /v2/<name>/referrers/<digest>
-	kindToken                 // tokenPath
+	kindRoot       kind = iota // /v2/
+	kindCatalog                // /v2/_catalog
+	kindTags                   // /v2/<name>/tags/list
+	kindManifest               // /v2/<name>/manifests/<reference>
+	kindBlob                   // /v2/<name>/blobs/<digest>
+	kindUploads                // /v2/<name>/blobs/uploads/
+	kindUpload                 // /v2/<name>/blobs/uploads/<id>
+	kindReferrers              // /v2/<name>/referrers/<digest>
+	kindToken                  // tokenPath
+	kindRepository             // /v2/<name>/_berth/repository
 	kinds
 )
 
@@ -107,7 +108,7 @@ func (q *request) parsePath(path string) (err error) {
 	for _, s := range []struct {
 		kind   kind
 		suffix string
-	}{{kindTags, "/tags/list"}, {kindUploads, "/blobs/uploads/"}, {kindUploads, "/blobs/uploads"}} {
+	}{{kindTags, "/tags/list"}, {kindUploads, "/blobs/uploads/"}, {kindUploads, "/blobs/uploads"}, {kindRepository, "/_berth/repository"}} {
 		if name, ok := strings.CutSuffix(rest, s.suffix); ok {
 			q.kind = s.kind
 			q.name, err = registry.ParseName(name)

@@ -17,7 +17,7 @@ const (
 // shown is a request as one string, so that a table can say what it expects.
 func (q *request) shown() string {
 	names := map[kind]string{kindRoot: "root", kindCatalog: "catalog", kindTags: "tags", kindManifest: "manifest", kindBlob: "blob",
-		kindUploads: "uploads", kindUpload: "upload", kindReferrers: "referrers"}
+		kindUploads: "uploads", kindUpload: "upload", kindReferrers: "referrers", kindRepository: "repository"}
 	parts := []string{names[q.kind]}
 	add := func(label, value, absent string) {
 		if value != absent {
@@ -50,6 +50,8 @@ func TestParse(t *testing.T) {
 		{"GET", "/v2/a/tags/list", "tags name=a"},
 		{"GET", "/v2/a/tags/list?n=0", "tags name=a n=0"},
 		{"GET", "/v2/a/tags/tags/list?last=v1", "tags name=a/tags last=v1"},
+		{"DELETE", "/v2/a/b/_berth/repository", "repository name=a/b"},
+		{"DELETE", "/v2/_berth/repository", "404 UNSUPPORTED"},
 		{"GET", "/v2/a/manifests/list", "manifest name=a ref=list"},
 		{"GET", "/v2/a/b/c/manifests/{D}", "manifest name=a/b/c ref=D"},
 		{"GET", "/v2/a/manifests/{D%}", "manifest name=a ref=D"},
@@ -137,7 +139,7 @@ func FuzzParse(f *testing.F) {
 		if q.kind >= kinds {
 			t.Fatalf("%q has the kind %d", path, q.kind)
 		}
-		hasName := q.kind != kindRoot && q.kind != kindCatalog
+		hasName := q.kind != kindRoot && q.kind != kindCatalog && q.kind != kindToken
 		if hasName != (q.name != registry.Name{}) {
 			t.Fatalf("%q: the name is %q", path, q.name)
 		}

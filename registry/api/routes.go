@@ -31,6 +31,8 @@ var routes = [...]route{
 	{method: "GET", kind: kindTags, access: pull, handle: (*API).listTags, figures: metrics.Tags},
 	{method: "GET", kind: kindReferrers, access: pull, handle: (*API).listReferrers, figures: metrics.Referrers},
 
+	{method: "DELETE", kind: kindRepository, access: remove, handle: (*API).deleteRepository, deletes: true, figures: metrics.RepositoryDelete},
+
 	{method: "GET", kind: kindManifest, access: pull, handle: (*API).getManifest, figures: metrics.ManifestGet},
 	{method: "PUT", kind: kindManifest, access: push, handle: (*API).putManifest, creates: true, figures: metrics.ManifestPut},
 	{method: "DELETE", kind: kindManifest, access: remove, handle: (*API).deleteManifest, deletes: true, figures: metrics.ManifestDelete},
