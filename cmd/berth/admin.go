@@ -16,6 +16,7 @@ import (
 	"berth/registry"
 	"berth/registry/admin"
 	"berth/registry/gate"
+	"berth/registry/gc"
 	"berth/registry/observe"
 	"berth/registry/server"
 )
@@ -42,6 +43,7 @@ func (p process) listenAdmin() (*admin.Socket, error) {
 type commands struct {
 	process
 	registry     *registry.Registry
+	collector    *gc.Collector
 	check        func(context.Context) error // of the storage
 	certificates *server.TLS                 // nil without
 }
@@ -68,7 +70,7 @@ func (c *commands) serve(socket *admin.Socket, lines *observe.AccessLog) (func(c
 
 // routes are the whole API for commands. Other parts of the server add theirs here.
 func (c *commands) routes() []admin.Route {
-	return []admin.Route{
+	return slices.Concat([]admin.Route{
 		{Method: "GET", Path: "/v1/status", Access: admin.Administer, Serve: admin.Ask(c.status)},
 		{Method: "POST", Path: "/v1/reload", Access: admin.Administer, Serve: admin.Ask(c.reload)},
 		{Method: "POST", Path: "/v1/reload/preview", Access: admin.Administer, Serve: admin.Call(c.preview)},
@@ -76,7 +78,7 @@ func (c *commands) routes() []admin.Route {
 		{Method: "PUT", Path: "/v1/loglevel", Access: admin.Administer, Serve: admin.Call(c.setLogLevel)},
 		{Method: "GET", Path: "/v1/readonly", Access: admin.Administer, Serve: admin.Ask(c.readOnly)},
 		{Method: "PUT", Path: "/v1/readonly", Access: admin.Administer, Serve: admin.Call(c.setReadOnly)},
-	}
+	}, c.gcRoutes(), c.removalRoutes())
 }
 
 func (c *commands) reload(context.Context) (admin.Reloaded, error) {

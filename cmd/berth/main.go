@@ -81,7 +81,8 @@ func newRoot(env environment) *cobra.Command {
 	root.Flags().BoolP("version", "v", false, "print the version")
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
 	root.AddCommand(newServe(env), newConfig(env), newUser(env), newAuth(env), newTLS(env),
-		newReload(env), newReadOnly(env), newLogLevel(env), newStatus(env), newVersion(env))
+		newReload(env), newReadOnly(env), newLogLevel(env), newStatus(env),
+		newGC(env), newGarbageCollect(env), newRepository(env), newPurge(env), newVersion(env))
 	return root
 }
 

@@ -35,7 +35,20 @@ func (r *remote) do(ctx context.Context, method, path string, in, out any) error
 	if err != nil {
 		return err
 	}
-	err = admin.NewClient(socket).Do(ctx, method, path, in, out)
+	return explainRemote(admin.NewClient(socket).Do(ctx, method, path, in, out))
+}
+
+// lines asks the server for an answer in lines; see [admin.Client.Lines].
+func (r *remote) lines(ctx context.Context, method, path string, in any, got func([]byte) error) error {
+	socket, err := r.find()
+	if err != nil {
+		return err
+	}
+	return explainRemote(admin.NewClient(socket).Lines(ctx, method, path, in, got))
+}
+
+// explainRemote says what to do about an error.
+func explainRemote(err error) error {
 	if errors.As(err, new(*admin.NobodyError)) {
 		return fmt.Errorf("%w\nstart the server with `berth serve`, or say which one is meant: --config FILE or --socket PATH", err)
 	}

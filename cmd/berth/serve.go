@@ -189,8 +189,9 @@ func (p process) newServer(ctx context.Context, store *open.Store, lines *observ
 		o.Background = append(o.Background,
 			server.UploadPurger(reg, purging.Age, purging.Interval, purging.DryRun, p.access.readOnly, p.log))
 	}
+	collector := p.collector(store, reg)
 	if c.GC.Enabled {
-		collect, err := p.follow(p.collector(store.Driver, reg))
+		collect, err := p.follow(collector)
 		if err != nil {
 			return nil, err
 		}
@@ -199,7 +200,7 @@ func (p process) newServer(ctx context.Context, store *open.Store, lines *observ
 	if err := p.measure(&o, store.Driver); err != nil {
 		return nil, err
 	}
-	commands := &commands{process: p, registry: reg, check: health.Storage(store.Driver), certificates: certificates}
+	commands := &commands{process: p, registry: reg, collector: collector, check: health.Storage(store.Driver), certificates: certificates}
 	task, err := commands.serve(socket, lines)
 	if err != nil {
 		return nil, err

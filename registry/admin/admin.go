@@ -27,7 +27,7 @@ type Route struct {
 	Path string
 	// Access says what a request needs; at least one access.
 	Access func(*Request) ([]auth.Access, error)
-	// Serve returns what is answered as JSON, nil for nothing. See [Problem] for its errors.
+	// Serve returns what is answered as JSON, nil for nothing, or a [Stream]. See [Problem] for its errors.
 	Serve func(*Request) (any, error)
 }
 
@@ -95,6 +95,10 @@ func (a *API) handler(route Route) http.Handler {
 		answer, err := a.serve(route, q, x)
 		if err != nil {
 			a.writeError(x, q, err)
+			return
+		}
+		if parts, ok := answer.(Stream); ok {
+			a.stream(x, q, parts)
 			return
 		}
 		write(x, http.StatusOK, answer)

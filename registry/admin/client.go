@@ -58,26 +58,38 @@ func (e *NobodyError) Unwrap() error { return e.Err }
 // Do sends a request with in as its body, none when it is nil, and fills out, unless it is nil, from the answer. Errors are
 // a [*NobodyError], a [*Problem] of the server, or those of an answer that makes no sense.
 func (c *Client) Do(ctx context.Context, method, path string, in, out any) error {
+	answer, err := c.send(ctx, method, path, in)
+	if err != nil {
+		return err
+	}
+	return readAnswer(answer, out)
+}
+
+func (c *Client) send(ctx context.Context, method, path string, in any) (*http.Response, error) {
 	var body io.Reader
 	if in != nil {
 		data, err := json.Marshal(in)
 		if err != nil {
-			return fmt.Errorf("encode the request: %w", err)
+			return nil, fmt.Errorf("encode the request: %w", err)
 		}
 		body = bytes.NewReader(data)
 	}
 	r, err := http.NewRequestWithContext(ctx, method, "http://berth"+path, body)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	r.Header.Set("User-Agent", "berth")
 	answer, err := c.http.Do(r)
 	if opErr := (*net.OpError)(nil); errors.As(err, &opErr) && opErr.Op == "dial" && ctx.Err() == nil {
-		return &NobodyError{c.path, opErr.Err}
+		return nil, &NobodyError{c.path, opErr.Err}
 	}
 	if err != nil {
-		return fmt.Errorf("ask the server: %w", err)
+		return nil, fmt.Errorf("ask the server: %w", err)
 	}
+	return answer, nil
+}
+
+func readAnswer(answer *http.Response, out any) error {
 	data, err := io.ReadAll(io.LimitReader(answer.Body, maxAnswer+1))
 	if err = errors.Join(err, answer.Body.Close()); err != nil {
 		return fmt.Errorf("read the answer of the server: %w", err)

@@ -80,12 +80,18 @@ func statusOf(code registry.Code) int {
 
 // writeError answers with an error. It is the only place that does.
 func (a *API) writeError(w *observe.Exchange, q *Request, err error) {
+	p := a.told(q, err)
+	write(w, p.Status, failure{&p})
+}
+
+// told returns what the client is told of an error, and logs one that is ours.
+func (a *API) told(q *Request, err error) Problem {
 	if errors.Is(err, context.Canceled) && q.Context().Err() != nil {
 		panic(http.ErrAbortHandler) // nobody is there to be answered
 	}
-	p := explain(err, w.ID)
+	p := explain(err, q.ID)
 	if p.Status >= http.StatusInternalServerError {
-		a.log.WithFields(logrus.Fields{"http.request.id": w.ID, "http.request.uri": q.RequestURI}).WithError(err).Error("a request of a command failed")
+		a.log.WithFields(logrus.Fields{"http.request.id": q.ID, "http.request.uri": q.RequestURI}).WithError(err).Error("a request of a command failed")
 	}
-	write(w, p.Status, failure{&p})
+	return p
 }

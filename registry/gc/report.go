@@ -19,7 +19,7 @@ type Report struct {
 	Holder  string    `json:"holder"`  // which process ran it
 	Started time.Time `json:"started"` // by the clock of the store
 	Seconds float64   `json:"seconds"` // by a clock that does not jump
-	DryRun  bool      `json:"dryRun,omitempty"`
+	DryRun  bool      `json:"dry_run,omitempty"`
 	Grace   string    `json:"grace"`
 	Calls   int64     `json:"calls"`             // of the store; a thousand listed objects are one
 	Stopped string    `json:"stopped,omitempty"` // why the run ended before its end

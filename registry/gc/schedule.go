@@ -3,6 +3,7 @@ package gc
 import (
 	"context"
 	"errors"
+	"math"
 	"math/rand/v2"
 	"time"
 
@@ -38,7 +39,7 @@ func (c *Collector) Follow(ctx context.Context, plan Plan) {
 		}
 		report, err := c.Run(ctx, RunOptions{})
 		if ctx.Err() == nil {
-			logRun(plan.Log, report, err)
+			Log(plan.Log, report, err)
 		}
 		c.attempted(c.o.Now())
 	}
@@ -72,8 +73,9 @@ func (c *Collector) attempted(at time.Time) {
 	c.last = at
 }
 
-// logRun writes one line.
-func logRun(log logrus.FieldLogger, r *Report, err error) {
+// Log writes one line about a run, with what went, its bytes, and what each layer that took part had and took; see
+// [Collector.Run].
+func Log(log logrus.FieldLogger, r *Report, err error) {
 	if errors.Is(err, ErrBusy) || errors.Is(err, ErrPaused) {
 		log.WithError(err).Debug("no collection")
 		return
@@ -86,7 +88,10 @@ func logRun(log logrus.FieldLogger, r *Report, err error) {
 	fields := logrus.Fields{"run": r.ID, "removed": removed, "bytes": size, "seconds": r.Seconds, "calls": r.Calls}
 	for _, l := range r.Layers {
 		if l.Removed > 0 {
-			fields[l.Name] = l.Removed
+			fields[l.Name], fields[l.Name+".bytes"] = l.Removed, l.Bytes
+		}
+		if l.Seconds >= 0.01 {
+			fields[l.Name+".seconds"] = math.Round(l.Seconds*1000) / 1000
 		}
 		if l.Failed > 0 {
 			fields[l.Name+".problem"] = l.Problems[0]

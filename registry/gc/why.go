@@ -26,7 +26,7 @@ type Why struct {
 	Links   []Link `json:"links"`
 	// Kept says that a manifest names it. Otherwise it may go after MayGo, unless somebody relies on it before.
 	Kept  bool      `json:"kept"`
-	MayGo time.Time `json:"mayGo,omitzero"`
+	MayGo time.Time `json:"may_go,omitzero"`
 }
 
 // A Link says that a repository may serve the blob.
