@@ -59,6 +59,7 @@ type conn struct {
 
 	connections *Connections // that it has a place among
 	idle        atomic.Int64 // since when no request is under way, in Unix nanoseconds; 0: one is
+	awaiting    atomic.Int64 // since when a request is expected that has not reached a handler, likewise; 0: none is
 	closing     sync.Once
 }
 

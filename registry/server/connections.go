@@ -102,12 +102,48 @@ func (cs *Connections) track(nc net.Conn, state http.ConnState) {
 	if !ok {
 		return
 	}
-	if state != http.StateIdle {
+	now := time.Now().UnixNano()
+	switch state {
+	case http.StateNew, http.StateActive:
 		c.idle.Store(0)
-		return
+		c.awaiting.Store(now)
+	case http.StateIdle:
+		c.awaiting.Store(0)
+		c.idle.Store(now)
+		cs.change()
+	default:
+		c.idle.Store(0)
+		c.awaiting.Store(0)
 	}
-	c.idle.Store(time.Now().UnixNano())
-	cs.change()
+}
+
+// arrival is how long a connection may take to bring its first request once nothing new is accepted.
+const arrival = time.Second
+
+// settle waits until each request that is on its way has reached a handler: net/http drops one that it has just read when it
+// shuts down.
+func (cs *Connections) settle(ctx context.Context) {
+	tick := time.NewTicker(2 * time.Millisecond)
+	defer tick.Stop()
+	for cs.expects() {
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+func (cs *Connections) expects() bool {
+	cs.mu.Lock()
+	defer cs.mu.Unlock()
+	earliest := time.Now().Add(-arrival).UnixNano()
+	for c := range cs.open {
+		if since := c.awaiting.Load(); since > earliest {
+			return true
+		}
+	}
+	return false
 }
 
 // under returns the connection below TLS.

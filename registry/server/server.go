@@ -10,6 +10,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -65,6 +66,7 @@ type Server struct {
 	http       *http.Server
 	supervisor supervisor
 	draining   atomic.Bool
+	serving    atomic.Int64 // requests
 }
 
 // New makes a server for the API.
@@ -88,7 +90,7 @@ func New(api http.Handler, o Options) *Server {
 	s := &Server{o: o, supervisor: supervisor{os.Getenv}}
 	observed := observe.Handler(progressing(s.routes(api), o.ProgressTimeout), observe.Options{AccessLog: o.AccessLog, Metrics: o.Metrics}, o.Log)
 	s.http = &http.Server{
-		Handler:           restoring(streaming(observed, o.ProgressTimeout)),
+		Handler:           s.counting(restoring(streaming(observed, o.ProgressTimeout))),
 		ReadHeaderTimeout: o.ReadHeaderTimeout,
 		IdleTimeout:       o.IdleTimeout,
 		MaxHeaderBytes:    o.MaxHeaderBytes,
@@ -152,9 +154,18 @@ func (s *Server) Run(ctx context.Context, listeners []net.Listener, signals <-ch
 	for _, task := range tasks {
 		running.Go(func() { task(background) })
 	}
+	listeners = slices.Clone(listeners)
 	failed := make(chan error, len(listeners))
-	for _, l := range listeners {
-		go func() { failed <- s.serve(newListener(l, s.o.ProgressTimeout, s.o.Connections)) }()
+	var accepting sync.WaitGroup
+	stopAccepting := func() {
+		for _, l := range listeners {
+			_ = l.Close() // what it says, serve returns
+		}
+		accepting.Wait()
+	}
+	for i, l := range listeners {
+		listeners[i] = newListener(l, s.o.ProgressTimeout, s.o.Connections)
+		accepting.Go(func() { failed <- s.serve(listeners[i]) })
 		s.o.Log.WithFields(logrus.Fields{"address": l.Addr().String(), "tls": s.o.TLS != nil}).Info("listening")
 	}
 	s.tell("READY=1")
@@ -166,7 +177,7 @@ func (s *Server) Run(ctx context.Context, listeners []net.Listener, signals <-ch
 		s.o.Log.WithField("signal", sig.String()).Info("stopping")
 	case <-ctx.Done():
 	}
-	s.drain(signals)
+	s.drain(signals, stopAccepting)
 	return cause
 }
 
@@ -179,7 +190,7 @@ func (s *Server) serve(l net.Listener) error {
 }
 
 // drain ends the server: gently at first.
-func (s *Server) drain(signals <-chan os.Signal) {
+func (s *Server) drain(signals <-chan os.Signal, stopAccepting func()) {
 	s.draining.Store(true)
 	s.tell("STOPPING=1")
 	hurried, hurry := context.WithCancel(context.Background())
@@ -197,6 +208,9 @@ func (s *Server) drain(signals <-chan os.Signal) {
 	}
 	ctx, cancel := context.WithTimeout(hurried, s.o.DrainTimeout)
 	defer cancel()
+	stopAccepting()
+	s.http.SetKeepAlivesEnabled(false)
+	s.o.Connections.settle(ctx)
 	if s.http.Shutdown(ctx) == nil {
 		return
 	}
@@ -204,6 +218,23 @@ func (s *Server) drain(signals <-chan os.Signal) {
 	if err := s.http.Close(); err != nil && !errors.Is(err, net.ErrClosed) {
 		s.o.Log.WithError(err).Warn("closing connections")
 	}
+	for deadline := time.Now().Add(settleTime); s.serving.Load() > 0 && time.Now().Before(deadline); {
+		time.Sleep(10 * time.Millisecond)
+	}
+}
+
+// settleTime is how long a request whose connection was cut may take to write down how far it came, so that it can go on there.
+const settleTime = 5 * time.Second
+
+func (s *Server) counting(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if c, ok := r.Context().Value(connKey{}).(*conn); ok {
+			c.awaiting.Store(0)
+		}
+		s.serving.Add(1)
+		defer s.serving.Add(-1)
+		next.ServeHTTP(w, r)
+	})
 }
 
 func (s *Server) tell(state string) {
