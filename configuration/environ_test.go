@@ -173,7 +173,7 @@ func TestRefusedVariables(t *testing.T) {
 			`REGISTRY_VALIDATION_MANIFESTS_URLS_ALLOW_3: the list has 2 elements, so the next index is 2, not 3`},
 		{[]string{"REGISTRY_HTTP={addr: ':1', adr: x}"}, `REGISTRY_HTTP: http.adr: unknown key; the nearest is http.addr`},
 		{[]string{"REGISTRY_STORAGE=tape"}, `REGISTRY_STORAGE: storage.tape: unknown key; the nearest is storage.tag|` +
-			`REGISTRY_STORAGE: storage: must have one of filesystem, inmemory, emptydir, s3`},
+			`REGISTRY_STORAGE: storage: must have one of filesystem, inmemory, emptydir, s3, azure`},
 		{[]string{"REGISTRY_STORAGE=gcs", "REGISTRY_STORAGE_GCS_BUCKET=b"}, `REGISTRY_STORAGE: storage.gcs: not implemented in this version: Google Cloud Storage`},
 		{[]string{"REGISTRY_STORAGE_GCS_BUCKET=b"}, `REGISTRY_STORAGE_GCS_BUCKET: storage.gcs: not implemented in this version: Google Cloud Storage`},
 		{[]string{"REGISTRY_STORAGE_EMPTYDIR_SIZELIMIT=1", "REGISTRY_STORAGE_FILESYSTEM_SHARED=true"}, `REGISTRY_STORAGE_FILESYSTEM_SHARED: ` +

@@ -98,8 +98,13 @@ func (s S3) withScheme(endpoint string) string {
 // Folder returns what comes before the keys of objects, without slashes at its ends.
 func (s S3) Folder() string { return strings.Trim(s.RootDirectory, "/") }
 
-// maxFolder is what the longest key of an object, of 900 bytes, leaves of the 1,024 of S3.
+// maxFolder is what the longest key of an object, of 900 bytes, leaves of the 1,024 of S3 and Azure.
 const maxFolder = 120
+
+// isFolder reports whether a text can come before the keys of objects.
+func isFolder(s string) bool {
+	return len(s) <= maxFolder && !strings.Contains(s, "//") && !strings.ContainsFunc(s, func(r rune) bool { return r <= ' ' || r > '~' })
+}
 
 func (s S3) check(c checking) {
 	if s.Bucket == "" {
@@ -115,7 +120,7 @@ func (s S3) check(c checking) {
 	}
 	s.checkStyle(c)
 	s.checkCredentials(c)
-	if folder := s.Folder(); len(folder) > maxFolder || strings.Contains(folder, "//") || strings.ContainsFunc(folder, func(r rune) bool { return r <= ' ' || r > '~' }) {
+	if folder := s.Folder(); !isFolder(folder) {
 		c.fail("rootdirectory", "must be a folder of at most %d bytes of ASCII, not %s", maxFolder, quote(s.RootDirectory))
 	}
 	if u, err := url.Parse(s.Proxy.Reveal()); err != nil || s.Proxy.Reveal() != "" && u.Host == "" {

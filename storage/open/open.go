@@ -4,7 +4,6 @@ package open
 import (
 	"context"
 	"errors"
-	"strings"
 
 	"berth/configuration"
 	"berth/storage"
@@ -12,7 +11,6 @@ import (
 	"berth/storage/filesystem"
 	"berth/storage/measured"
 	"berth/storage/memory"
-	"berth/storage/s3"
 )
 
 // Options say what the keys of a storage are to the caches over it, and who is told of what is done. A nil function is
@@ -44,7 +42,9 @@ func Open(ctx context.Context, c configuration.Storage, o Options) (*Store, erro
 	var err error
 	switch {
 	case c.S3 != nil:
-		return openS3(ctx, c, o)
+		return openRemote(ctx, c, o, openS3)
+	case c.Azure != nil:
+		return openRemote(ctx, c, o, openAzure)
 	case c.InMemory != nil:
 		s.Driver, s.Exclusive = o.measure(memory.New()), true
 		s.Reads = s.Driver
@@ -92,39 +92,19 @@ func (o Options) measure(d storage.Driver) storage.Driver {
 	return measured.New(d, o.Calls)
 }
 
-func openS3(ctx context.Context, c configuration.Storage, o Options) (*Store, error) {
-	bucket, err := s3.Open(ctx, s3Options(c, o.Warn))
+// A closer is a driver over a service elsewhere.
+type closer interface {
+	storage.Driver
+	Close() error
+}
+
+// openRemote opens a storage that any number of processes may use.
+func openRemote(ctx context.Context, c configuration.Storage, o Options, open func(context.Context, configuration.Storage, func(string)) (closer, error)) (*Store, error) {
+	d, err := open(ctx, c, o.Warn)
 	if err != nil {
 		return nil, err
 	}
-	s := &Store{close: bucket.Close}
-	s.keep(o.measure(bucket), int64(c.Cache.Size), o)
+	s := &Store{close: d.Close}
+	s.keep(o.measure(d), int64(c.Cache.Size), o)
 	return s, nil
-}
-
-// s3Options are those of the configuration.
-func s3Options(c configuration.Storage, warn func(string)) s3.Options {
-	o := s3.Options{
-		Bucket: c.S3.Bucket, Region: c.S3.Region, Endpoint: c.S3.Endpoint(), RedirectEndpoint: c.S3.Redirects(), Root: c.S3.Folder(),
-		Credentials: s3.Credentials{
-			AccessKey: c.S3.AccessKey.Reveal(), SecretKey: c.S3.SecretKey.Reveal(), SessionToken: c.S3.SessionToken.Reveal(),
-			File: c.S3.CredentialsConfigPath,
-		},
-		TLS: s3.TLS{SkipVerify: c.S3.SkipVerify, CA: c.S3.RootCA}, Proxy: c.S3.Proxy.Reveal(),
-		PathStyle: c.S3.ForcePathStyle || c.S3.RegionEndpoint != "" && !c.S3.VirtualHostedStyle,
-		DualStack: c.S3.UseDualStack, Accelerate: c.S3.Accelerate, FIPS: c.S3.UseFIPSEndpoint, Checksums: c.S3.Checksums,
-		Encrypt: c.S3.Encrypt, KeyID: c.S3.KeyID, UserAgent: c.S3.UserAgent,
-		PartSize: int64(c.S3.ChunkSize), Parallel: c.S3.UploadConcurrency, Replicas: c.Replicas, Conditional: s3.Trial(c.S3.ConditionalDelete),
-		Warn: warn,
-	}
-	if class := c.S3.StorageClass; !strings.EqualFold(class, "NONE") {
-		o.StorageClass = strings.ToUpper(class)
-	}
-	if purging := c.Maintenance.UploadPurging; purging.Enabled && !purging.DryRun && !c.Maintenance.ReadOnly.Enabled {
-		o.Abandoned = purging.Age
-	}
-	if cdn := c.S3.CloudFront; cdn != nil {
-		o.CloudFront = &s3.CloudFront{BaseURL: cdn.BaseURL, PrivateKey: cdn.PrivateKey, KeyPairID: cdn.KeyPairID, Duration: cdn.Duration}
-	}
-	return o
 }

@@ -52,6 +52,9 @@ type Part struct {
 // Size is its length in bytes.
 func (p *Part) Size() int { return len(p.b.bytes) }
 
+// Bytes returns the bytes, to be looked at before [Uploads.Send]'s send returns.
+func (p *Part) Bytes() []byte { return p.b.bytes }
+
 // Body returns the bytes, for one attempt to send them: a second one keeps them from being used again, since the first may
 // still be reading.
 func (p *Part) Body() *bytes.Reader {

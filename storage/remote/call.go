@@ -29,12 +29,16 @@ const (
 type Verdict struct {
 	Class     error // nil: none of those in package storage
 	Retry     bool
-	Uncertain bool // it may have taken effect
-	Dead      bool // nothing that works answered
+	Uncertain bool  // it may have taken effect
+	Dead      bool  // nothing that works answered
+	Cause     error // told in place of the failure, unless that is of the Class; nil: the failure itself
 }
 
 // Wrap makes the error of a call. The cause is told, not wrapped: its timeouts are not those of the caller.
 func (v Verdict) Wrap(c Call, cause error) error {
+	if v.Cause != nil && (v.Class == nil || !errors.Is(cause, v.Class)) {
+		cause = v.Cause
+	}
 	if v.Class == nil {
 		return fmt.Errorf("%s %s: %v", c.Operation, c.Key, cause)
 	}
