@@ -118,6 +118,10 @@ func (p process) withServer(ctx context.Context, accessLog io.Writer, run func(*
 		return err
 	}
 	defer func() { err = errors.Join(err, store.Close()) }()
+	if open.HasDistribution(ctx, store.Driver) {
+		p.log.Warn("the storage also has the data of a CNCF distribution registry (docker/registry/v2), which is not read: copy the " +
+			"repositories over from the running registry with a client such as skopeo")
+	}
 	if p.listeners, err = server.Listen(p.config.HTTP.Net, p.config.HTTP.Addr, p.config.Auth.Configured()); err != nil {
 		return err
 	}
