@@ -49,9 +49,10 @@ e2e: ## Try the real clients, the specification, kills and faults (REQUIRE=1: a 
 bench: build ## Compare with a least possible server and with docker-registry (BENCH="-quick -run push")
 	cd tests && $(GO) run ./bench $(BENCH)
 
-soak: ## Storm the registry for SOAK=10m, then its faults ROUNDS=200 times
+soak: ## Storm the registry, and replicas of it, for SOAK=10m, its faults ROUNDS=200 times, a blob of 6 GiB
 	cd tests && $(GO) test -count=1 -v -timeout 0 ./crash -storm $(SOAK)
 	cd tests && ROUNDS=$(ROUNDS) $(GO) test -count=1 -v -timeout 0 ./faults
+	cd tests && $(GO) test -count=1 -v -timeout 0 ./replicas -storm $(SOAK) -every -large 6442450944
 
 fuzz: ## Run each fuzz target for FUZZTIME=10s
 	@for module in $(MODULES); do cd $(CURDIR)/$$module; \
