@@ -57,7 +57,9 @@ func pulled(t *testing.T, url, digest string) {
 	defer r.Body.Close()
 	hash := sha256.New()
 	n, err := io.Copy(hash, r.Body)
-	must(t, err)
+	if err != nil {
+		t.Fatalf("after %d bytes of %d: %v", n, *large, err)
+	}
 	if got := "sha256:" + hex.EncodeToString(hash.Sum(nil)); r.StatusCode != 200 || n != *large || got != digest {
 		t.Errorf("pulled %d: %d bytes of %d with the digest %s, not %s", r.StatusCode, n, *large, got, digest)
 	}
