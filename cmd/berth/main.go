@@ -40,7 +40,7 @@ type usageError struct{ error }
 func run(ctx context.Context, args []string, env environment) int {
 	root := newRoot(env)
 	root.SetArgs(args)
-	err := root.ExecuteContext(ctx)
+	cmd, err := root.ExecuteContextC(ctx)
 	if err == nil {
 		return 0
 	}
@@ -48,7 +48,7 @@ func run(ctx context.Context, args []string, env environment) int {
 		fmt.Fprintf(env.stderr, "berth: %s\n", line)
 	}
 	if errors.As(err, new(usageError)) {
-		fmt.Fprintln(env.stderr, "berth: run `berth help` for how it is used")
+		fmt.Fprintf(env.stderr, "berth: usage: %s; `%s --help` tells more\n", cmd.UseLine(), cmd.CommandPath())
 		return exitUsage
 	}
 	return exitFailed

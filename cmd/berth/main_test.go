@@ -72,6 +72,7 @@ func TestCommands(t *testing.T) {
 		{args: []string{"serve", "--port"}, code: 2, stderr: "^berth: unknown flag"},
 		{args: []string{"serve", "a", "b"}, code: 2, stderr: "^berth: accepts at most 1"},
 		{args: []string{"config", "chek", "x"}, code: 2, stderr: "^berth: unknown command"},
+		{args: []string{"user", "add"}, code: 2, stderr: `berth: usage: berth user add \[FILE\] NAME \[flags\]; .berth user add --help. tells more`},
 	} {
 		var stdout, stderr bytes.Buffer
 		code := run(t.Context(), test.args, environment{test.environ, strings.NewReader(test.stdin), &stdout, &stderr})
