@@ -24,14 +24,14 @@ var layers = [][]string{
 	{"registry/lease", "registry/observe", "registry/gate", "registry/health"},
 	{"registry"},
 	{"storage/open"},
-	{"storage/cached", "storage/limited", "storage/measured", "storage/storagetest", "storage/remote/remotetest"},
+	{"storage/cached", "storage/limited", "storage/measured", "storage/traced", "storage/storagetest", "storage/remote/remotetest"},
 	{"storage/filesystem", "storage/memory", "storage/s3", "storage/gcs", "storage/azure"},
 	{"storage/remote"},
 	{"storage"},
 	{"auth/*"},
 	{"auth/jwt"},
 	{"auth", "auth/reload"},
-	{"metrics"},
+	{"metrics", "trace"},
 	{"configuration"},
 }
 
@@ -46,6 +46,7 @@ var reserved = []struct {
 	{"github.com/Azure/", []string{"storage/azure"}},
 	{"github.com/gorilla/mux", []string{"registry/server", "registry/api", "registry/admin", "registry/web"}},
 	{"github.com/prometheus/", []string{"metrics"}},
+	{"go.opentelemetry.io/", []string{"trace"}},
 	{"github.com/spf13/", []string{"cmd/*"}},
 	{"github.com/sirupsen/logrus", []string{"cmd/*", "registry/*"}},
 }

@@ -26,6 +26,7 @@ import (
 	"berth/registry/observe"
 	"berth/registry/server"
 	"berth/storage/open"
+	"berth/trace"
 )
 
 // chunkMinLength is the size of chunks that clients are asked for, in bytes: each chunk is an object of the storage.
@@ -79,6 +80,10 @@ func serve(ctx context.Context, file string, env environment) error {
 	log.WithFields(logrus.Fields{"configuration": file, "storage": strings.TrimSpace(c.Storage.Driver() + " " + place(c.Storage)),
 		"auth": describeAuth(c), "cache": describeCache(c)}).Info("starting berth " + version)
 	p := process{config: c, metrics: newMetrics(c), log: log, hangups: hangups, began: time.Now()}
+	if p.tracer, err = trace.Open(ctx, os.Getenv, version, func(err error) { log.WithError(err).Warn("traces are lost") }); err != nil {
+		return err
+	}
+	defer p.closeTracer()
 	p.limits, p.health, p.writing = newLimits(c, p.metrics), p.newHealth(), &health.Writing{}
 	p.access, err = newAccess(starting, c, log)
 	if err == nil {
@@ -95,12 +100,36 @@ func serve(ctx context.Context, file string, env environment) error {
 	return err
 }
 
+// traceTimeout is how long the end of a process waits for its last spans to be sent.
+const traceTimeout = 3 * time.Second
+
+func (p process) closeTracer() {
+	if p.tracer == nil {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), traceTimeout)
+	defer cancel()
+	if err := p.tracer.Close(ctx); err != nil {
+		p.log.WithError(err).Warn("the last traces are lost")
+	}
+}
+
+// storeOptions are those of the storage, with whoever is told of its calls.
+func (p process) storeOptions() open.Options {
+	o := storeOptions(p.metrics, p.storeFailed, func(text string) { p.log.Warn(text) })
+	if p.tracer != nil {
+		o.Spans = p.tracer.Call
+	}
+	return o
+}
+
 // A process is what the parts of a server are made from.
 type process struct {
 	config    *configuration.Config
 	access    *access
 	limits    *limits
 	metrics   *metrics.Metrics // nil: there are none
+	tracer    *trace.Tracer    // likewise
 	health    *health.Monitor
 	writing   *health.Writing
 	log       *logrus.Logger
@@ -113,7 +142,7 @@ type process struct {
 // withServer opens all that a server needs, lets run use it, and closes what was opened. It listens only once the storage is
 // known to work.
 func (p process) withServer(ctx context.Context, accessLog io.Writer, run func(*server.Server, []net.Listener) error) (err error) {
-	store, err := open.Open(ctx, p.config.Storage, storeOptions(p.metrics, p.storeFailed, func(text string) { p.log.Warn(text) }))
+	store, err := open.Open(ctx, p.config.Storage, p.storeOptions())
 	if err != nil {
 		return err
 	}
@@ -187,7 +216,7 @@ func (p process) newServer(ctx context.Context, store *open.Store, lines *observ
 		TLS: certificates, HTTP1Only: c.HTTP.HTTP2.Disabled, Prefix: c.HTTP.Prefix,
 		ReadHeaderTimeout: c.HTTP.ReadHeaderTimeout, IdleTimeout: c.HTTP.IdleTimeout,
 		Connections: p.limits.connections, ProgressTimeout: c.HTTP.ProgressTimeout, DrainDelay: c.HTTP.DrainDelay, DrainTimeout: c.HTTP.DrainTimeout, MaxHeaderBytes: int(c.HTTP.MaxHeaderBytes),
-		Health: p.health, AccessLog: lines, Log: p.log, Background: []func(context.Context){p.reloader.onSignal(p.hangups), p.access.warm},
+		Health: p.health, Tracer: p.tracer, AccessLog: lines, Log: p.log, Background: []func(context.Context){p.reloader.onSignal(p.hangups), p.access.warm},
 	}
 	if purging := c.Storage.Maintenance.UploadPurging; purging.Enabled {
 		o.Background = append(o.Background,

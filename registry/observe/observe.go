@@ -102,6 +102,9 @@ func (x *Exchange) Enter(route metrics.Route, byTag bool) {
 	}
 }
 
+// Route returns what is asked for, as far as that is known.
+func (x *Exchange) Route() metrics.Route { return x.route }
+
 // Status returns the status that was answered, 0 when nothing was yet.
 func (x *Exchange) Status() int { return x.status }
 

@@ -22,6 +22,7 @@ import (
 	"berth/metrics"
 	"berth/registry/health"
 	"berth/registry/observe"
+	"berth/trace"
 )
 
 // Options: zero values mean defaults.
@@ -54,6 +55,8 @@ type Options struct {
 	AccessLog *observe.AccessLog
 	// Metrics count each request. Nil: nothing is counted.
 	Metrics *metrics.Metrics
+	// Tracer follows each request. Nil: none does.
+	Tracer *trace.Tracer
 	// Scrape answers /extensions/v2/metrics, below the prefix. Nil: there is no such path.
 	Scrape http.Handler
 	// Log is for what the operator should know.
@@ -88,7 +91,7 @@ func New(api http.Handler, o Options) *Server {
 		o.Health = health.New(o.Log, nil)
 	}
 	s := &Server{o: o, supervisor: supervisor{os.Getenv}}
-	observed := observe.Handler(progressing(s.routes(api), o.ProgressTimeout), observe.Options{AccessLog: o.AccessLog, Metrics: o.Metrics}, o.Log)
+	observed := observe.Handler(s.traced(progressing(s.routes(api), o.ProgressTimeout)), observe.Options{AccessLog: o.AccessLog, Metrics: o.Metrics}, o.Log)
 	s.http = &http.Server{
 		Handler:           s.counting(restoring(streaming(observed, o.ProgressTimeout))),
 		ReadHeaderTimeout: o.ReadHeaderTimeout,

@@ -11,12 +11,14 @@ import (
 	"berth/storage/filesystem"
 	"berth/storage/measured"
 	"berth/storage/memory"
+	"berth/storage/traced"
 )
 
 // Options say what the keys of a storage are to the caches over it, and who is told of what is done. A nil function is
 // not called, and stands for no key.
 type Options struct {
 	Calls  measured.Report            // of the driver, below the cache
+	Spans  traced.Start               // likewise
 	Cache  func(key string, hit bool) // see [cached.Options]
 	Data   func(key string) bool      // objects that are not kept in memory
 	Stable func(key string) bool      // objects that may be kept while others change the storage, see [cached.NewShared]
@@ -86,10 +88,13 @@ func (s *Store) keep(d storage.Driver, size int64, o Options) {
 }
 
 func (o Options) measure(d storage.Driver) storage.Driver {
-	if o.Calls == nil {
-		return d
+	if o.Spans != nil {
+		d = traced.New(d, o.Spans)
 	}
-	return measured.New(d, o.Calls)
+	if o.Calls != nil {
+		d = measured.New(d, o.Calls)
+	}
+	return d
 }
 
 // A closer is a driver over a service elsewhere.
