@@ -48,7 +48,7 @@ func (p *probe) explain(err error) error {
 	case bloberror.AuthorizationPermissionMismatch, bloberror.InsufficientAccountPermissions:
 		return fmt.Errorf("storage.azure.credentials: the role Storage Blob Data Contributor on the container is missing: %s", name)
 	case bloberror.AuthorizationFailure, bloberror.AuthorizationSourceIPMismatch:
-		return fmt.Errorf("storage.azure.accountname: the account refuses: it is not this one, or its network rules do not let this machine in: %s", name)
+		return fmt.Errorf("%s: it is not of storage.azure.accountname, or the network rules of the account do not let this machine in: %s", p.credentialKey(), name)
 	default:
 		return p.explainStatus(err, name, status)
 	}

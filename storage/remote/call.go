@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"math/rand/v2"
 	"time"
 
@@ -71,7 +72,7 @@ type Service struct {
 }
 
 // Do runs f until it succeeds, fails for good, or has used up its attempts. The error names the call and has its class. A
-// conditional call of which an attempt may have taken effect never answers ErrConflict, but ErrUnavailable.
+// conditional call of which an attempt may have taken effect answers neither ErrConflict nor fs.ErrNotExist, but ErrUnavailable.
 func (s *Service) Do(ctx context.Context, c Call, f func(ctx context.Context) error) error {
 	start := time.Now()
 	delay := FirstDelay
@@ -85,7 +86,7 @@ func (s *Service) Do(ctx context.Context, c Call, f func(ctx context.Context) er
 			return fmt.Errorf("%s %s: %w", c.Operation, c.Key, err)
 		}
 		verdict := s.Judge(failure)
-		if uncertain && c.Conditional && errors.Is(verdict.Class, storage.ErrConflict) {
+		if uncertain && c.Conditional && (errors.Is(verdict.Class, storage.ErrConflict) || errors.Is(verdict.Class, fs.ErrNotExist)) {
 			return fmt.Errorf("%s %s: %w: a reply was lost and it is not known whose change was made", c.Operation, c.Key, storage.ErrUnavailable)
 		}
 		uncertain = uncertain || verdict.Uncertain

@@ -32,7 +32,7 @@ func rows() []row {
 }
 
 func TestConformance(t *testing.T) {
-	drivers := []string{"inmemory", "filesystem", "emptydir", "s3 over http", "s3 over https"}
+	drivers := []string{"inmemory", "filesystem", "emptydir", "s3 over http", "s3 over https", "azure over http"}
 	if testing.Short() {
 		drivers = drivers[:1]
 	}
@@ -56,11 +56,15 @@ func TestConformance(t *testing.T) {
 
 // options are those of a server on a fresh store.
 func options(t *testing.T, driver string) harness.Options {
-	driver, scheme, isS3 := strings.Cut(driver, " over ")
-	if !isS3 {
-		return harness.Options{Storage: driver}
+	driver, scheme, _ := strings.Cut(driver, " over ")
+	o := harness.Options{Storage: driver}
+	switch driver {
+	case "s3":
+		o.Env = harness.StartS3(t, scheme == "https").Env("/conformance")
+	case "azure":
+		o.Env = harness.StartAzure(t, scheme == "https").Env("/conformance")
 	}
-	return harness.Options{Storage: driver, Env: harness.StartS3(t, scheme == "https").Env("/conformance")}
+	return o
 }
 
 func run(t *testing.T, server *harness.Server, phase string) {

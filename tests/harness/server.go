@@ -25,7 +25,7 @@ const (
 
 // Options describe a server. The zero value is a fresh one on the filesystem, with deletes enabled.
 type Options struct {
-	Storage string   // the driver: filesystem (the default), inmemory, emptydir, or s3 with its keys in Env
+	Storage string   // the driver: filesystem (the default), inmemory, emptydir, or s3 or azure with its keys in Env
 	Root    string   // the folder of the store; a temporary one when empty
 	Env     []string // REGISTRY_… variables over the generated configuration
 	Race    bool     // under the race detector, where it can be had
@@ -58,7 +58,7 @@ func Start(t testing.TB, o Options) *Server {
 	if o.Storage == "" {
 		o.Storage = "filesystem"
 	}
-	if s.Root == "" && o.Storage != "inmemory" && o.Storage != "s3" {
+	if s.Root == "" && hasFolder(o.Storage) {
 		s.Root = t.TempDir()
 	}
 	s.Addr = freeAddr(t)
@@ -118,9 +118,12 @@ func findBinary(t testing.TB, race bool) string {
 	return binary
 }
 
+// hasFolder reports whether a driver keeps its store in a folder of this machine.
+func hasFolder(driver string) bool { return driver == "filesystem" || driver == "emptydir" }
+
 func configuration(driver, root, addr string) string {
 	place := " {}"
-	if driver != "inmemory" && driver != "s3" {
+	if hasFolder(driver) {
 		place = fmt.Sprintf("\n    rootdirectory: %q", root)
 	}
 	return fmt.Sprintf(`version: 0.1

@@ -1,21 +1,13 @@
 package s3
 
 import (
-	"context"
-	"errors"
-	"net"
 	"net/http"
 	"net/http/httptest"
-	"os/exec"
 	"strings"
 	"testing"
-	"time"
 
 	"berth/tests/harness"
 )
-
-// startLimit is how long a server may take to say what is wrong with its storage.
-const startLimit = 10*time.Second + 2*time.Second // the start of a process on a busy machine
 
 // TestBadConfiguration starts registries with a storage that cannot work. Each says which key to fix, in time, and never
 // lets a client in.
@@ -23,7 +15,7 @@ func TestBadConfiguration(t *testing.T) {
 	server, secure := harness.StartS3(t, false), harness.StartS3(t, true)
 	page := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte("<html>hello</html>")) }))
 	defer page.Close()
-	silent := listen(t)
+	silent := harness.Silent(t)
 	for _, c := range []struct {
 		name, key string
 		server    *harness.S3
@@ -45,7 +37,7 @@ func TestBadConfiguration(t *testing.T) {
 			for _, change := range c.change {
 				env = append(env, "REGISTRY_STORAGE_S3_"+change)
 			}
-			log := refuses(t, env)
+			log := harness.Refuses(t, "s3", env)
 			if !strings.Contains(log, c.key) {
 				t.Errorf("the log does not name %s:\n%s", c.key, log)
 			}
@@ -56,54 +48,4 @@ func TestBadConfiguration(t *testing.T) {
 			}
 		})
 	}
-}
-
-// listen accepts connections and says nothing.
-func listen(t *testing.T) (addr string) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { l.Close() })
-	return l.Addr().String()
-}
-
-// refuses runs a registry that must end by itself, and returns what it wrote.
-func refuses(t *testing.T, env []string) string {
-	t.Helper()
-	binary, err := harness.Binary()
-	if err != nil {
-		t.Fatal(err)
-	}
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	addr := l.Addr().String()
-	l.Close()
-	ctx, cancel := context.WithTimeout(t.Context(), startLimit)
-	defer cancel()
-	cmd := exec.CommandContext(ctx, binary, "serve", "/dev/stdin")
-	cmd.Stdin = strings.NewReader("version: 0.1\nstorage: {s3: {}}\nhttp: {addr: '" + addr + "'}\n")
-	cmd.Env = append([]string{"PATH=/usr/bin:/bin", "HOME=" + t.TempDir()}, env...)
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		for ctx.Err() == nil {
-			if c, err := net.Dial("tcp", addr); err == nil {
-				c.Close()
-				t.Error("the registry listens")
-				return
-			}
-			time.Sleep(5 * time.Millisecond)
-		}
-	}()
-	out, err := cmd.CombinedOutput()
-	var exit *exec.ExitError
-	if ctx.Err() != nil || !errors.As(err, &exit) {
-		t.Errorf("the registry ended with %v, %v", err, ctx.Err())
-	}
-	cancel()
-	<-done
-	return string(out)
 }

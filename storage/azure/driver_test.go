@@ -1,0 +1,247 @@
+package azure
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
+	"github.com/Azure/azure-sdk-for-go/sdk/azcore/policy"
+
+	"berth/storage"
+	"berth/storage/storagetest"
+)
+
+func TestSuite(t *testing.T) {
+	for name, traits := range map[string]traits{"usual": {}, "pages of three": {pageSize: 3}} {
+		t.Run(name, func(t *testing.T) {
+			storagetest.Test(t, func(t *testing.T) storage.Driver {
+				service := newFake()
+				service.traits = traits
+				return openOver(t, over(service))
+			})
+		})
+	}
+}
+
+func TestProbeLeavesNothing(t *testing.T) {
+	service := newFake()
+	openOver(t, over(service))
+	if len(service.blobs) != 0 {
+		t.Errorf("the probe left %v", service.blobs)
+	}
+	t.Logf("%d requests: %q", len(service.requests), service.requests)
+}
+
+// TestRefusals opens services that cannot be served.
+func TestRefusals(t *testing.T) {
+	refuses := func(a fakeAnswer) http.RoundTripper {
+		return roundTrip(func(r *http.Request) (*http.Response, error) {
+			return &http.Response{StatusCode: a.status, Header: a.header, Body: io.NopCloser(strings.NewReader(string(a.body))),
+				ContentLength: int64(len(a.body)), Request: r, ProtoMajor: 1, ProtoMinor: 1}, nil
+		})
+	}
+	folders, careless := newFake(), newFake()
+	folders.byFolders, careless.noConditions = true, true
+	for want, service := range map[string]http.RoundTripper{
+		"storage.azure.accountname: this account lists": folders,
+		"ignores conditions":                            careless,
+		"storage.azure.container: there is no":          refuses(failure(404, "ContainerNotFound")),
+		"storage.azure.container: the service":          refuses(failure(400, "InvalidResourceName")),
+		"storage.azure.accountkey: the service":         refuses(failure(403, "AuthenticationFailed")),
+		"storage.azure.accountkey: the account":         refuses(failure(403, "KeyBasedAuthenticationNotPermitted")),
+		"storage.azure.accountkey: it is not of":        refuses(failure(403, "AuthorizationFailure")),
+		"storage.azure.accountname: the account is":     refuses(failure(403, "AccountIsDisabled")),
+		"storage.azure.credentials: the role":           refuses(failure(403, "AuthorizationPermissionMismatch")),
+		"storage.azure.accountname: what answers":       refuses(answer(200, "<html>hello</html>")),
+	} {
+		if _, err := Open(t.Context(), over(service)); err == nil || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "\n") {
+			t.Errorf("Open = %v, want %q", err, want)
+		}
+	}
+	o := over(newFake())
+	o.Credentials.Key = "not base64!"
+	if _, err := Open(t.Context(), o); err == nil || !strings.Contains(err.Error(), "storage.azure.accountkey") || strings.Contains(err.Error(), "not base64") {
+		t.Errorf("Open with a bad key = %v", err)
+	}
+}
+
+type roundTrip func(*http.Request) (*http.Response, error)
+
+func (f roundTrip) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
+
+// TestWarnings opens a container that is public, for an identity that may not sign, on a service that drops dots.
+func TestWarnings(t *testing.T) {
+	service := newFake()
+	service.traits = traits{public: true, noDelegation: true, dropsDots: true}
+	var warnings []string
+	o := over(service)
+	o.Credentials = Credentials{Token: token{}}
+	o.Warn = func(text string) { warnings = append(warnings, text) }
+	d := openOver(t, o)
+	for i, want := range []string{"a dot", "it is public", "may not sign"} {
+		if len(warnings) != 3 || !strings.Contains(warnings[i], want) {
+			t.Errorf("the warnings are %q", warnings)
+		}
+	}
+	if _, err := d.SignedURL(t.Context(), "data/x", time.Minute); !errors.Is(err, errors.ErrUnsupported) {
+		t.Errorf("SignedURL = %v", err)
+	}
+	for _, key := range []string{"tags/v1.", "tags./x"} {
+		if _, err := d.Put(t.Context(), key, strings.NewReader("x"), 1, storage.Cond{}); !errors.Is(err, storage.ErrInvalidKey) {
+			t.Errorf("Put(%s) = %v", key, err)
+		}
+	}
+}
+
+// token is a credential that always has one.
+type token struct{}
+
+func (token) GetToken(context.Context, policy.TokenRequestOptions) (azcore.AccessToken, error) {
+	return azcore.AccessToken{Token: "token", ExpiresOn: time.Now().Add(time.Hour)}, nil
+}
+
+// TestForeignNames has the container contain what is not ours.
+func TestForeignNames(t *testing.T) {
+	service := newFake()
+	d := openOver(t, over(service))
+	for _, name := range []string{"root/", "root/folder/", "root/with space", "rootless", "root"} {
+		service.blobs[name] = fakeBlob{body: []byte("foreign"), etag: `"e"`}
+	}
+	for info, err := range d.List(t.Context(), "", "") {
+		t.Errorf("List yields %+v, %v", info, err)
+	}
+}
+
+// TestSameBlob has two uploads in blocks write one blob. Each commit drops the blocks of the other.
+func TestSameBlob(t *testing.T) {
+	d := openOver(t, over(newFake()))
+	large := strings.Repeat("x", 6<<20)
+	for cond, want := range map[storage.Cond]error{storage.Absent(): storage.ErrConflict, {}: storage.ErrUnavailable} {
+		key := fmt.Sprintf("data/%t", cond.IsAbsent())
+		other := func() {
+			if _, err := d.Put(t.Context(), key, strings.NewReader(large), -1, storage.Cond{}); err != nil {
+				t.Error(err)
+			}
+		}
+		_, err := d.Put(t.Context(), key, io.MultiReader(strings.NewReader(large), &deed{do: other}), -1, cond)
+		if !errors.Is(err, want) {
+			t.Errorf("Put beside another one = %v, want %v", err, want)
+		}
+	}
+}
+
+// deed is an empty reader that does something once.
+type deed struct{ do func() }
+
+func (d *deed) Read([]byte) (int, error) {
+	if d.do != nil {
+		d.do()
+		d.do = nil
+	}
+	return 0, io.EOF
+}
+
+// TestCalls counts the requests of each operation.
+func TestCalls(t *testing.T) {
+	service := newFake()
+	d := openOver(t, over(service))
+	count := func(what string, want int, f func() error) {
+		t.Helper()
+		service.requests = nil
+		if err := f(); err != nil {
+			t.Errorf("%s: %v", what, err)
+		}
+		if len(service.requests) != want {
+			t.Errorf("%s takes %d requests, not %d: %q", what, len(service.requests), want, service.requests)
+		}
+	}
+	var info storage.Info
+	put := func(body string, cond storage.Cond) func() error {
+		return func() (err error) {
+			info, err = d.Put(t.Context(), "k", strings.NewReader(body), -1, cond)
+			return err
+		}
+	}
+	count("a create", 1, put("1", storage.Absent()))
+	count("a put under a condition", 1, func() error { return put("2", storage.Match(info.Rev))() })
+	count("a put of a part", 1, put(strings.Repeat("x", 5<<20-1), storage.Cond{}))
+	count("a put of two parts", 3, put(strings.Repeat("x", 5<<20+1), storage.Cond{}))
+	count("a read", 1, func() error {
+		r, _, err := d.Open(t.Context(), "k", 0, -1)
+		if err == nil {
+			_, err = io.Copy(io.Discard, r)
+		}
+		return err
+	})
+	count("a look", 1, func() error { _, err := d.Stat(t.Context(), "k"); return err })
+	count("a URL", 0, func() error { _, err := d.SignedURL(t.Context(), "k", time.Minute); return err })
+	count("a deletion under a condition", 1, func() error {
+		info, err := d.Put(t.Context(), "k", strings.NewReader("x"), 1, storage.Cond{})
+		service.requests = nil
+		return errors.Join(err, d.Delete(t.Context(), "k", storage.Match(info.Rev)))
+	})
+	count("a listing", 1, func() error {
+		for _, err := range d.List(t.Context(), "", "") {
+			return err
+		}
+		return nil
+	})
+	for i := range 30 {
+		service.blobs[fmt.Sprintf("root/k/%02d", i)] = fakeBlob{etag: `"e"`}
+	}
+	service.pageSize = 10
+	count("a late page of a listing", 3, func() error {
+		for _, err := range d.List(t.Context(), "k/", "k/28") {
+			return err
+		}
+		return nil
+	})
+	count("many deletions", 30, func() error {
+		var keys []string
+		for info := range d.List(t.Context(), "k/", "") {
+			keys = append(keys, info.Key)
+		}
+		service.requests = nil
+		return storage.DeleteAll(t.Context(), d, keys...)
+	})
+}
+
+// TestSignedURL signs by the key of the account, and by a delegation, which is asked for once a day.
+func TestSignedURL(t *testing.T) {
+	service := newFake()
+	byToken, own := over(service), over(service)
+	byToken.Credentials = Credentials{Token: token{}}
+	own.Endpoint = "https://storage.test/account"
+	own.Credentials = byToken.Credentials
+	for name, c := range map[string]struct {
+		o           Options
+		start, text string
+	}{
+		"key":          {over(service), "https://account.blob.core.windows.net/container/root%2Fdata%2Fx?", "sr=b"},
+		"token":        {byToken, "https://account.blob.core.windows.net/container/root%2Fdata%2Fx?", "skoid=oid"},
+		"own endpoint": {own, "https://storage.test/account/container/root%2Fdata%2Fx?", "skoid=oid"},
+	} {
+		d := openOver(t, c.o)
+		service.requests = nil
+		for range 3 {
+			text, err := storage.SignedURL(t.Context(), d, "data/x", 5*time.Minute)
+			u, parseErr := url.Parse(text)
+			if err != nil || parseErr != nil || !strings.HasPrefix(text, c.start) || !strings.Contains(text, c.text) || u.Query().Get("sp") != "r" || u.Query().Get("spr") != "https" {
+				t.Errorf("%s: SignedURL = %s, %v", name, text, err)
+			}
+		}
+		if len(service.requests) != 0 {
+			t.Errorf("%s: %q", name, service.requests)
+		}
+		if _, err := d.SignedURL(t.Context(), "../x", time.Minute); !errors.Is(err, storage.ErrInvalidKey) {
+			t.Errorf("SignedURL of an invalid key = %v", err)
+		}
+	}
+}

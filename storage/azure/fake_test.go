@@ -1,0 +1,281 @@
+package azure
+
+import (
+	"bytes"
+	"encoding/base64"
+	"encoding/xml"
+	"fmt"
+	"io"
+	"maps"
+	"net/http"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+)
+
+// A fake is a service of Blob Storage in memory, as far as the driver uses one. It takes the place of the network.
+type fake struct {
+	mu     sync.Mutex
+	blobs  map[string]fakeBlob
+	blocks map[string]map[string][]byte // that are in no blob yet, by blob and id
+	serial int
+
+	traits
+	requests []string
+}
+
+// traits are what services differ in.
+type traits struct {
+	noConditions bool
+	byFolders    bool // lists as one with a hierarchical namespace
+	dropsDots    bool // at the ends of names
+	noDelegation bool // gives no user delegation keys
+	pageSize     int  // of a listing; 0 means 5000
+	public       bool
+}
+
+type fakeBlob struct {
+	body     []byte
+	etag     string
+	modified time.Time
+	blocks   map[string][]byte
+}
+
+func newFake() *fake {
+	return &fake{blobs: map[string]fakeBlob{}, blocks: map[string]map[string][]byte{}}
+}
+
+type fakeAnswer struct {
+	status int
+	header http.Header
+	body   []byte
+}
+
+func answer(status int, body string) fakeAnswer {
+	return fakeAnswer{status, http.Header{"Content-Type": {"application/xml"}}, []byte(body)}
+}
+
+func failure(status int, code string) fakeAnswer {
+	a := answer(status, "<Error><Code>"+code+"</Code><Message>m</Message></Error>")
+	a.header.Set("x-ms-error-code", code)
+	return a
+}
+
+// RoundTrip serves a request.
+func (f *fake) RoundTrip(r *http.Request) (*http.Response, error) {
+	var body []byte
+	if r.Body != nil {
+		var err error
+		if body, err = io.ReadAll(r.Body); err != nil {
+			return nil, err
+		}
+		r.Body.Close()
+	}
+	if err := r.Context().Err(); err != nil {
+		return nil, err
+	}
+	for name, values := range maps.Clone(r.Header) { // which the library writes as it likes
+		r.Header[http.CanonicalHeaderKey(name)] = values
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.requests = append(f.requests, r.Method+" "+r.URL.Path+" "+r.URL.Query().Get("comp"))
+	_, name, _ := strings.Cut(strings.TrimPrefix(strings.TrimPrefix(r.URL.Path, "/account"), "/"), "/")
+	if f.dropsDots {
+		name = strings.TrimSuffix(name, ".")
+	}
+	a := f.serve(r, name, body)
+	a.header.Set("Date", time.Now().UTC().Format(http.TimeFormat))
+	length := int64(len(a.body))
+	if r.Method == http.MethodHead {
+		length, _ = strconv.ParseInt(a.header.Get("Content-Length"), 10, 64)
+		a.body = nil
+	}
+	return &http.Response{StatusCode: a.status, Header: a.header, Body: io.NopCloser(bytes.NewReader(a.body)),
+		ContentLength: length, Request: r, ProtoMajor: 1, ProtoMinor: 1}, nil
+}
+
+func (f *fake) serve(r *http.Request, name string, body []byte) fakeAnswer {
+	query := r.URL.Query()
+	switch {
+	case query.Get("comp") == "userdelegationkey":
+		return f.delegate()
+	case query.Get("comp") == "list":
+		return f.list(query.Get("prefix"), query.Get("marker"), query.Get("maxresults"))
+	case query.Get("restype") == "container":
+		a := answer(200, "")
+		if f.public {
+			a.header.Set("x-ms-blob-public-access", "blob")
+		}
+		return a
+	case query.Get("comp") == "block":
+		if f.blocks[name] == nil {
+			f.blocks[name] = map[string][]byte{}
+		}
+		f.blocks[name][query.Get("blockid")] = body
+		return answer(201, "")
+	case query.Get("comp") == "blocklist":
+		return f.commit(r, name, body)
+	case r.Method == http.MethodPut:
+		return f.put(r, name, fakeBlob{body: body})
+	case r.Method == http.MethodDelete:
+		return f.delete(r, name)
+	}
+	return f.get(r, name)
+}
+
+// refusal is what a condition makes of a request, if it does not hold.
+func (f *fake) refusal(r *http.Request, old fakeBlob, there bool) *fakeAnswer {
+	match := r.Header.Get("If-Match")
+	var a fakeAnswer
+	switch {
+	case f.noConditions:
+		return nil
+	case r.Header.Get("If-None-Match") == "*" && there:
+		a = failure(http.StatusConflict, "BlobAlreadyExists")
+	case match != "" && (!there || match != old.etag):
+		a = failure(http.StatusPreconditionFailed, "ConditionNotMet")
+	default:
+		return nil
+	}
+	return &a
+}
+
+func (f *fake) put(r *http.Request, name string, b fakeBlob) fakeAnswer {
+	old, there := f.blobs[name]
+	if a := f.refusal(r, old, there); a != nil {
+		return *a
+	}
+	f.serial++
+	b.etag, b.modified = fmt.Sprintf(`"0x8D%012X"`, f.serial), time.Now()
+	f.blobs[name] = b
+	delete(f.blocks, name)
+	a := answer(201, "")
+	a.header.Set("ETag", b.etag)
+	a.header.Set("Last-Modified", b.modified.UTC().Format(http.TimeFormat))
+	return a
+}
+
+// commit makes a blob of blocks: of new ones, and of those that the blob has.
+func (f *fake) commit(r *http.Request, name string, body []byte) fakeAnswer {
+	var in struct{ Latest []string }
+	if xml.Unmarshal(body, &in) != nil {
+		return failure(http.StatusBadRequest, "InvalidXmlDocument")
+	}
+	b := fakeBlob{blocks: map[string][]byte{}}
+	for _, id := range in.Latest {
+		block, ok := f.blocks[name][id]
+		if !ok {
+			block, ok = f.blobs[name].blocks[id]
+		}
+		if raw, err := base64.StdEncoding.DecodeString(id); !ok || err != nil || len(raw) > 64 {
+			return failure(http.StatusBadRequest, "InvalidBlockList")
+		}
+		b.body, b.blocks[id] = append(b.body, block...), block
+	}
+	return f.put(r, name, b)
+}
+
+func (f *fake) delete(r *http.Request, name string) fakeAnswer {
+	old, there := f.blobs[name]
+	if !there {
+		return failure(http.StatusNotFound, "BlobNotFound")
+	}
+	if a := f.refusal(r, old, there); a != nil {
+		return *a
+	}
+	delete(f.blobs, name)
+	return answer(http.StatusAccepted, "")
+}
+
+func (f *fake) get(r *http.Request, name string) fakeAnswer {
+	b, there := f.blobs[name]
+	if !there {
+		return failure(http.StatusNotFound, "BlobNotFound")
+	}
+	if a := f.refusal(r, b, there); a != nil {
+		return *a
+	}
+	a := fakeAnswer{200, http.Header{}, b.body}
+	a.header.Set("ETag", b.etag)
+	a.header.Set("Last-Modified", b.modified.UTC().Format(http.TimeFormat))
+	a.header.Set("Content-Length", strconv.Itoa(len(b.body)))
+	text, ranged := strings.CutPrefix(r.Header.Get("x-ms-range"), "bytes=")
+	if !ranged {
+		return a
+	}
+	first, last, _ := strings.Cut(text, "-")
+	from, _ := strconv.ParseInt(first, 10, 64)
+	to := int64(len(b.body)) - 1
+	if n, err := strconv.ParseInt(last, 10, 64); err == nil {
+		to = min(to, n)
+	}
+	if from >= int64(len(b.body)) {
+		return failure(http.StatusRequestedRangeNotSatisfiable, "InvalidRange")
+	}
+	a.status, a.body = http.StatusPartialContent, b.body[from:to+1]
+	a.header.Set("Content-Range", fmt.Sprintf("bytes %d-%d/%d", from, to, len(b.body)))
+	a.header.Set("Content-Length", strconv.Itoa(len(a.body)))
+	return a
+}
+
+// list has pages whose marker is the name that comes next.
+func (f *fake) list(prefix, marker, most string) fakeAnswer {
+	limit, err := strconv.Atoi(most)
+	if err != nil {
+		limit = 5000
+	}
+	if f.pageSize > 0 {
+		limit = min(limit, f.pageSize)
+	}
+	names := slices.Sorted(maps.Keys(f.blobs))
+	if f.byFolders {
+		slices.SortFunc(names, func(a, b string) int { return slices.Compare(strings.Split(a, "/"), strings.Split(b, "/")) })
+	}
+	names = slices.DeleteFunc(names, func(name string) bool { return !strings.HasPrefix(name, prefix) })
+	names = names[max(0, slices.Index(names, marker)):]
+	next := ""
+	if len(names) > limit {
+		names, next = names[:limit], names[limit]
+	}
+	var out strings.Builder
+	for _, name := range names {
+		b := f.blobs[name]
+		fmt.Fprintf(&out, "<Blob><Name>%s</Name><Properties><Content-Length>%d</Content-Length><Etag>%s</Etag><Last-Modified>%s</Last-Modified></Properties></Blob>",
+			name, len(b.body), strings.Trim(b.etag, `"`), b.modified.UTC().Format(http.TimeFormat))
+	}
+	return answer(200, fmt.Sprintf("<EnumerationResults><Blobs>%s</Blobs><NextMarker>%s</NextMarker></EnumerationResults>", out.String(), next))
+}
+
+func (f *fake) delegate() fakeAnswer {
+	if f.noDelegation {
+		return failure(http.StatusForbidden, "AuthorizationPermissionMismatch")
+	}
+	now := time.Now().UTC()
+	return answer(200, fmt.Sprintf("<UserDelegationKey><SignedOid>oid</SignedOid><SignedTid>tid</SignedTid><SignedStart>%s</SignedStart>"+
+		"<SignedExpiry>%s</SignedExpiry><SignedService>b</SignedService><SignedVersion>2020-02-10</SignedVersion><Value>a2V5</Value></UserDelegationKey>",
+		now.Format(time.RFC3339), now.Add(delegationLife).Format(time.RFC3339)))
+}
+
+// over returns options of a driver over a transport.
+func over(transport http.RoundTripper) Options {
+	return Options{
+		Account: "account", Container: "container", Root: "root", PartSize: 5 << 20,
+		Credentials: Credentials{Key: "c2VjcmV0"},
+		Transport:   func(http.RoundTripper) http.RoundTripper { return transport },
+	}
+}
+
+// openOver returns a driver that lives as long as a test.
+func openOver(t testing.TB, o Options) *Driver {
+	t.Helper()
+	d, err := Open(t.Context(), o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = d.Close() })
+	return d
+}
