@@ -127,6 +127,8 @@ func (s *Shared) mark(ctx context.Context) error {
 	if s.marked >= ticket {
 		return nil
 	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), trustFor) // what is deleted is so for all, whoever waits
+	defer cancel()
 	upTo := s.asked.Load()
 	content := rand.Text()
 	if _, err := s.Driver.Put(ctx, s.epoch, strings.NewReader(content), int64(len(content)), storage.Cond{}); err != nil {

@@ -157,6 +157,39 @@ func TestSharedDeletion(t *testing.T) {
 	}
 }
 
+// leaving is a store whose caller leaves once an object is deleted.
+type leaving struct {
+	storage.Driver
+	leave func()
+}
+
+func (l leaving) Delete(ctx context.Context, key string, cond storage.Cond) error {
+	defer l.leave()
+	return l.Driver.Delete(ctx, key, cond)
+}
+
+// TestSharedDeletionByWhoLeaves: others are told of what was deleted also when nobody waits for the answer any more.
+func TestSharedDeletionByWhoLeaves(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := memory.New()
+		ctx, leave := context.WithCancel(t.Context())
+		a, b := newShared(leaving{store, leave}), newShared(store)
+		put(t, a, "k/a", "a")
+		settle(t, b.Reads(), "k/a")
+		read(t, b.Reads(), "k/a")
+		if err := a.Delete(ctx, "k/a", storage.Cond{}); err != nil {
+			t.Error(err)
+		}
+		for range 6 {
+			time.Sleep(time.Second)
+			settle(t, b.Reads(), "k/b")
+		}
+		if got := read(t, b.Reads(), "k/a"); got != "-" {
+			t.Errorf("another process reads %q after six seconds", got)
+		}
+	})
+}
+
 // TestSharedDistrust makes the epoch unreadable: memory is not trusted for long, and again when it is readable.
 func TestSharedDistrust(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
