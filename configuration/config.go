@@ -106,6 +106,8 @@ type Storage struct {
 	EmptyDir *EmptyDir `yaml:"emptydir" choice:"required"`
 	// Keeps content in a bucket of S3, or of a service that speaks its protocol.
 	S3 *S3 `yaml:"s3" choice:"required"`
+	// Keeps content in a bucket of Google Cloud Storage.
+	GCS *GCS `yaml:"gcs" choice:"required"`
 	// Keeps content in a container of Azure Blob Storage.
 	Azure *Azure `yaml:"azure" choice:"required"`
 	// How many processes serve this storage; 0 means that it was not said. With 1, a bucket without conditional puts is
@@ -132,6 +134,8 @@ func (s Storage) Driver() string {
 		return "emptydir"
 	case s.S3 != nil:
 		return "s3"
+	case s.GCS != nil:
+		return "gcs"
 	case s.Azure != nil:
 		return "azure"
 	}

@@ -145,15 +145,15 @@ func TestRefusals(t *testing.T) {
 		yaml string
 		want string
 	}{
-		{"", "c.yml: storage: must have one of filesystem, inmemory, emptydir, s3, azure|c.yml:1: version: must be given: version: 0.1"},
+		{"", "c.yml: storage: must have one of filesystem, inmemory, emptydir, s3, gcs, azure|c.yml:1: version: must be given: version: 0.1"},
 		{"storage: inmemory", "c.yml:1: version: must be given: version: 0.1"},
 		{"version: 0.2\nstorage: inmemory", `c.yml:1: version: must be 0.1, not "0.2"`},
-		{"version: 0.1", "c.yml: storage: must have one of filesystem, inmemory, emptydir, s3, azure"},
-		{"version: 0.1\nstorage: {delete: {enabled: true}}", "c.yml:2: storage: must have one of filesystem, inmemory, emptydir, s3, azure"},
+		{"version: 0.1", "c.yml: storage: must have one of filesystem, inmemory, emptydir, s3, gcs, azure"},
+		{"version: 0.1\nstorage: {delete: {enabled: true}}", "c.yml:2: storage: must have one of filesystem, inmemory, emptydir, s3, gcs, azure"},
 		{"version: 0.1\nstorage:\n  filesystem:\n  inmemory:",
 			"c.yml:4: storage: has both filesystem (c.yml:3) and inmemory; keep one"},
 		{"version: 0.1\nstorage: tape", "c.yml:2: storage.tape: unknown key; the nearest is storage.tag|" +
-			"c.yml:2: storage: must have one of filesystem, inmemory, emptydir, s3, azure"},
+			"c.yml:2: storage: must have one of filesystem, inmemory, emptydir, s3, gcs, azure"},
 		{minimal + "http:\n  adr: x", "c.yml:4: http.adr: unknown key; the nearest is http.addr"},
 		{minimal + "htp: {addr: x}", "c.yml:3: htp: unknown key; the nearest is http"},
 		{minimal + "log:\n  accesslog:\n    disable: true", "c.yml:5: log.accesslog.disable: unknown key; the nearest is log.accesslog.disabled"},
@@ -209,8 +209,8 @@ func TestRefusals(t *testing.T) {
 		{"version: 0.3\nstorage: inmemory\nlog: {level: x}\nhttp: {net: y}", `c.yml:1: version: must be 0.1, not "0.3"|` +
 			`c.yml:3: log.level: must be one of error, warn, info, debug, not "x"|c.yml:4: http.net: must be one of tcp, unix, not "y"`},
 
-		{"version: 0.1\nstorage: {gcs: {bucket: b}}", "c.yml:2: storage.gcs: not implemented in this version: Google Cloud Storage"},
-		{"version: 0.1\nstorage: gcs", "c.yml:2: storage.gcs: not implemented in this version: Google Cloud Storage"},
+		{"version: 0.1\nstorage: {oss: {bucket: b}}", "c.yml:2: storage.oss: there is no OSS storage"},
+		{"version: 0.1\nstorage: oss", "c.yml:2: storage.oss: there is no OSS storage"},
 		{minimal + "auth: htpasswd", "c.yml:3: auth.htpasswd.path: must be the path of a file of users; `berth user add` makes one"},
 		{minimal + "auth:\n  none:\n  htpasswd: {path: x}", "c.yml:4: auth.none: lets everybody do everything, so that nothing may stand beside it; keep one"},
 		{minimal + "auth: none\nauthorization:\n  bindings: [{subjects: [anonymous]}]",

@@ -68,7 +68,7 @@ func replacePart(t *testing.T, page, begin, end, part string) string {
 func docComments(t *testing.T) map[string]string {
 	t.Helper()
 	docs := map[string]string{}
-	for _, name := range []string{"config.go", "tls.go", "requests.go", "s3.go", "azure.go", "admin.go", "metrics.go", "health.go"} {
+	for _, name := range []string{"config.go", "tls.go", "requests.go", "s3.go", "gcs.go", "azure.go", "admin.go", "metrics.go", "health.go"} {
 		file, err := parser.ParseFile(token.NewFileSet(), name, nil, parser.ParseComments)
 		if err != nil {
 			t.Fatal(err)

@@ -173,9 +173,9 @@ func TestRefusedVariables(t *testing.T) {
 			`REGISTRY_VALIDATION_MANIFESTS_URLS_ALLOW_3: the list has 2 elements, so the next index is 2, not 3`},
 		{[]string{"REGISTRY_HTTP={addr: ':1', adr: x}"}, `REGISTRY_HTTP: http.adr: unknown key; the nearest is http.addr`},
 		{[]string{"REGISTRY_STORAGE=tape"}, `REGISTRY_STORAGE: storage.tape: unknown key; the nearest is storage.tag|` +
-			`REGISTRY_STORAGE: storage: must have one of filesystem, inmemory, emptydir, s3, azure`},
-		{[]string{"REGISTRY_STORAGE=gcs", "REGISTRY_STORAGE_GCS_BUCKET=b"}, `REGISTRY_STORAGE: storage.gcs: not implemented in this version: Google Cloud Storage`},
-		{[]string{"REGISTRY_STORAGE_GCS_BUCKET=b"}, `REGISTRY_STORAGE_GCS_BUCKET: storage.gcs: not implemented in this version: Google Cloud Storage`},
+			`REGISTRY_STORAGE: storage: must have one of filesystem, inmemory, emptydir, s3, gcs, azure`},
+		{[]string{"REGISTRY_STORAGE=oss", "REGISTRY_STORAGE_OSS_BUCKET=b"}, `REGISTRY_STORAGE: storage.oss: there is no OSS storage`},
+		{[]string{"REGISTRY_STORAGE_OSS_BUCKET=b"}, `REGISTRY_STORAGE_OSS_BUCKET: storage.oss: there is no OSS storage`},
 		{[]string{"REGISTRY_STORAGE_EMPTYDIR_SIZELIMIT=1", "REGISTRY_STORAGE_FILESYSTEM_SHARED=true"}, `REGISTRY_STORAGE_FILESYSTEM_SHARED: ` +
 			`is for filesystem, but REGISTRY_STORAGE_EMPTYDIR_SIZELIMIT is for emptydir; choose one by REGISTRY_STORAGE`},
 		{[]string{"REGISTRY_AUTH="}, "REGISTRY_AUTH: is empty, which would remove the section; unset it, or name one of " +

@@ -51,7 +51,7 @@ var foreignKeys = []foreignKey{
 	{path: "storage.s3.cloudfront.updatefrequency", verdict: ignored, why: "every client is redirected alike"},
 	{path: "storage.s3.cloudfront.iprangesurl", verdict: ignored, why: "every client is redirected alike"},
 	{path: "storage.s3.cloudfront.urlsigningmethod", verdict: ignored, why: "URLs are signed, cookies are not"},
-	{path: "storage.gcs", verdict: refused, choice: true, why: notYet + "Google Cloud Storage"},
+	{path: "storage.gcs.maxconcurrency", verdict: accepted, why: "requests.read and requests.write are the bounds"},
 	{path: "storage.azure.max_retries", verdict: accepted, why: "nothing is ever copied"},
 	{path: "storage.azure.retry_delay", verdict: accepted, why: "nothing is ever copied"},
 	{path: "storage.azure.connectionstring", verdict: ignored, why: "accountname, accountkey and serviceurl say the same"},

@@ -45,6 +45,8 @@ func Open(ctx context.Context, c configuration.Storage, o Options) (*Store, erro
 	switch {
 	case c.S3 != nil:
 		return openRemote(ctx, c, o, openS3)
+	case c.GCS != nil:
+		return openRemote(ctx, c, o, openGCS)
 	case c.Azure != nil:
 		return openRemote(ctx, c, o, openAzure)
 	case c.InMemory != nil:

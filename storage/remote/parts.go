@@ -1,6 +1,7 @@
 package remote
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -41,6 +42,16 @@ type Body struct {
 
 // Whole returns all of the body if that is no more than a part.
 func (b *Body) Whole() ([]byte, bool) { return b.first.bytes, b.whole }
+
+// Reader reads the body from its beginning, once, for a service that takes it as a stream. It does not keep what was read.
+func (b *Body) Reader() io.Reader {
+	first := bytes.NewReader(b.first.bytes)
+	b.first = nil
+	if b.whole {
+		return first
+	}
+	return io.MultiReader(first, b.rest)
+}
 
 // Read reads the first part of a body of a size, -1 for unknown, which must then have that size.
 func (u *Uploads) Read(ctx context.Context, r io.Reader, size int64) (*Body, error) {

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"maps"
 	"math/rand/v2"
 	"net/http"
 	"runtime"
@@ -145,6 +146,7 @@ type sink struct {
 	http.RoundTripper
 	isPart    func(*http.Request) bool
 	status    int
+	header    http.Header
 	mu        sync.Mutex
 	now, most int
 	heap      uint64
@@ -167,8 +169,8 @@ func (s *sink) RoundTrip(r *http.Request) (*http.Response, error) {
 	s.mu.Lock()
 	s.heap = max(s.heap, m.HeapAlloc)
 	s.mu.Unlock()
-	response := &http.Response{StatusCode: s.status, Header: http.Header{}, Request: r, Body: http.NoBody, ProtoMajor: 1, ProtoMinor: 1}
-	response.Header.Set("ETag", `"e"`)
+	response := &http.Response{StatusCode: s.status, Header: http.Header{"Etag": {`"e"`}}, Request: r, Body: http.NoBody, ProtoMajor: 1, ProtoMinor: 1}
+	maps.Copy(response.Header, s.header)
 	return response, err
 }
 
@@ -176,7 +178,7 @@ func (s *sink) RoundTrip(r *http.Request) (*http.Response, error) {
 // that the puts fail in the end.
 func memory(t *testing.T, s Service) {
 	const uploads = 4
-	service := &sink{RoundTripper: s.Fake(), isPart: s.IsPart, status: s.PartStatus}
+	service := &sink{RoundTripper: s.Fake(), isPart: s.IsPart, status: s.PartStatus, header: s.PartHeader}
 	d := s.Open(t, service)
 	runtime.GC()
 	var m runtime.MemStats

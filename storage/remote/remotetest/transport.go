@@ -24,9 +24,10 @@ type Service struct {
 	Refusal func(Fault) (status int, header http.Header, body string)
 	// Left returns what is left in a service besides objects. A nil one is not asked.
 	Left func(fake http.RoundTripper) string
-	// IsPart reports whether a request brings a part of an object. PartStatus is the status of its answer.
+	// IsPart reports whether a request brings a part of an object. PartStatus and PartHeader begin its answer.
 	IsPart     func(*http.Request) bool
 	PartStatus int
+	PartHeader http.Header
 }
 
 // A Fault is what happens to a request.

@@ -1,0 +1,298 @@
+package gcs
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"net/http"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"berth/storage"
+	"berth/storage/storagetest"
+)
+
+func TestSuite(t *testing.T) {
+	for name, change := range map[string]func(*fake){"Google": func(*fake) {}, "fake-gcs-server": func(f *fake) { f.lax = true }} {
+		t.Run(name, func(t *testing.T) {
+			storagetest.Test(t, func(t *testing.T) storage.Driver {
+				service := newFake()
+				change(service)
+				d := openOver(t, over(service))
+				if d.named != service.lax {
+					t.Fatalf("deletions name a generation: %t", d.named)
+				}
+				return d
+			})
+		})
+	}
+}
+
+func TestProbeLeavesNothing(t *testing.T) {
+	service := newFake()
+	openOver(t, over(service))
+	if len(service.objects) != 0 {
+		t.Errorf("the probe left %v", service.objects)
+	}
+	t.Logf("%d requests: %q", len(service.requests), service.requests)
+}
+
+// TestRefusals opens buckets that cannot work. Each error names the key to fix.
+func TestRefusals(t *testing.T) {
+	for name, c := range map[string]struct {
+		service func(*fake)
+		change  func(*Options)
+		want    string
+	}{
+		"no conditions":    {service: func(f *fake) { f.laxer = true }, want: "ignores conditions"},
+		"no such bucket":   {change: func(o *Options) { o.Bucket = "nothing" }, want: "storage.gcs.bucket"},
+		"nobody pays":      {service: func(f *fake) { f.payer = "p" }, want: "storage.gcs.projectid"},
+		"no file":          {change: func(o *Options) { o.Credentials = Credentials{File: "/nowhere/key"} }, want: "storage.gcs.keyfile"},
+		"not JSON":         {change: func(o *Options) { o.Credentials = Credentials{JSON: "secret-text"} }, want: "storage.gcs.credentials"},
+		"an unknown kind":  {change: func(o *Options) { o.Credentials = Credentials{JSON: `{"type": "x"}`} }, want: "storage.gcs.credentials"},
+		"a bad authority":  {change: func(o *Options) { o.CA = "/dev/null" }, want: "storage.gcs.rootca"},
+		"a proxy of sorts": {change: func(o *Options) { o.Proxy = "::" }, want: "storage.gcs.proxy"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			service := newFake()
+			if c.service != nil {
+				c.service(service)
+			}
+			o := over(service)
+			if c.change != nil {
+				c.change(&o)
+			}
+			_, err := Open(t.Context(), o)
+			if err == nil || !strings.Contains(err.Error(), c.want) || strings.Contains(err.Error(), "secret-text") {
+				t.Errorf("Open = %v, want %s", err, c.want)
+			}
+		})
+	}
+}
+
+// TestPays has a bucket whose requesters pay.
+func TestPays(t *testing.T) {
+	service := newFake()
+	service.payer = "p"
+	o := over(service)
+	o.Project = "p"
+	d := openOver(t, o)
+	large := strings.Repeat("x", 3*chunkUnit+1)
+	for key, body := range map[string]string{"k": "1", "data/k": large} {
+		if _, err := d.Put(t.Context(), key, strings.NewReader(body), -1, storage.Absent()); err != nil {
+			t.Error(err)
+		}
+		if got, _, err := storage.ReadAll(t.Context(), d, key, 1<<20); err != nil || string(got) != body {
+			t.Errorf("%s reads as %d bytes, %v", key, len(got), err)
+		}
+	}
+}
+
+// TestEncrypts has objects name their key.
+func TestEncrypts(t *testing.T) {
+	service := newFake()
+	o := over(service)
+	o.KeyID = "projects/p/locations/l/keyRings/r/cryptoKeys/k"
+	d := openOver(t, o)
+	for key, size := range map[string]int{"k": 1, "data/k": 3 * chunkUnit} {
+		if _, err := d.Put(t.Context(), key, strings.NewReader(strings.Repeat("x", size)), -1, storage.Cond{}); err != nil {
+			t.Error(err)
+		}
+		if got := service.objects["root/"+key].kms; got != o.KeyID {
+			t.Errorf("%s is encrypted by %q", key, got)
+		}
+	}
+}
+
+// TestForeignKeys has the bucket contain what is not ours.
+func TestForeignKeys(t *testing.T) {
+	service := newFake()
+	d := openOver(t, over(service))
+	for _, key := range []string{"root/folder/", "root/with space", "rootless", "root"} {
+		service.objects[key] = fakeObject{body: []byte("foreign"), generation: 1}
+	}
+	for info, err := range d.List(t.Context(), "", "") {
+		t.Errorf("List yields %+v, %v", info, err)
+	}
+}
+
+// TestCalls counts the requests of each operation.
+func TestCalls(t *testing.T) {
+	service := newFake()
+	d := openOver(t, over(service))
+	count := func(what string, want int, f func() error) {
+		t.Helper()
+		service.requests = nil
+		if err := f(); err != nil {
+			t.Errorf("%s: %v", what, err)
+		}
+		if len(service.requests) != want {
+			t.Errorf("%s takes %d requests, not %d: %q", what, len(service.requests), want, service.requests)
+		}
+	}
+	var info storage.Info
+	put := func(body string, cond storage.Cond) func() error {
+		return func() (err error) {
+			info, err = d.Put(t.Context(), "k", strings.NewReader(body), -1, cond)
+			return err
+		}
+	}
+	count("a create", 1, put("1", storage.Absent()))
+	count("a put under a condition", 1, func() error { return put("2", storage.Match(info.Rev))() })
+	count("a put of a chunk", 1, put(strings.Repeat("x", chunkUnit-1), storage.Cond{}))
+	count("a put of two chunks", 3, put(strings.Repeat("x", chunkUnit+1), storage.Cond{}))
+	count("a read", 1, func() error {
+		r, _, err := d.Open(t.Context(), "k", 0, -1)
+		if err == nil {
+			_, err = io.Copy(io.Discard, r)
+		}
+		return err
+	})
+	count("a look", 1, func() error { _, err := d.Stat(t.Context(), "k"); return err })
+	count("a deletion", 1, func() error { return d.Delete(t.Context(), "k", storage.Cond{}) })
+	count("a listing", 1, func() error {
+		for _, err := range d.List(t.Context(), "", "") {
+			return err
+		}
+		return nil
+	})
+}
+
+// TestRate has writers append to one object of a service that takes one write a second to it. None is lost, none is applied
+// twice, few are refused for their haste, and it takes no longer than that rate makes it.
+func TestRate(t *testing.T) {
+	const replicas, writers = 2, 4
+	synctest.Test(t, func(t *testing.T) {
+		service := newFake()
+		service.paced = true
+		var drivers []*Driver
+		for range replicas {
+			drivers = append(drivers, openOver(t, over(service)))
+		}
+		if _, err := drivers[0].Put(t.Context(), "log", strings.NewReader(""), 0, storage.Absent()); err != nil {
+			t.Fatal(err)
+		}
+		service.throttled = 0
+		start := time.Now()
+		var all sync.WaitGroup
+		for i := range replicas * writers {
+			all.Go(func() { increment(t, drivers[i%replicas], i) })
+		}
+		all.Wait()
+		body, _, err := storage.ReadAll(t.Context(), drivers[0], "log", 1<<20)
+		if err != nil || len(strings.Fields(string(body))) != replicas*writers {
+			t.Errorf("the log is %q, %v", body, err)
+		}
+		took := time.Since(start)
+		if took < (replicas*writers-1)*time.Second || took > 4*replicas*writers*time.Second || service.throttled > 5*replicas*writers {
+			t.Errorf("%d writes took %v, and %d were refused for their haste", replicas*writers, took, service.throttled)
+		}
+		t.Logf("%d writes took %v, and %d were refused for their haste", replicas*writers, took, service.throttled)
+	})
+}
+
+// increment adds a line to the log, however often that takes.
+func increment(t *testing.T, d storage.Driver, line int) {
+	for range 1000 {
+		body, info, err := storage.ReadAll(t.Context(), d, "log", 1<<20)
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		if strings.Contains(string(body), "<"+strconv.Itoa(line)+">") { // an unavailable that was performed
+			return
+		}
+		text := fmt.Sprintf("%s <%d>", body, line)
+		_, err = d.Put(t.Context(), "log", strings.NewReader(text), -1, storage.Match(info.Rev))
+		if err == nil {
+			return
+		}
+		if !errors.Is(err, storage.ErrConflict) && !errors.Is(err, storage.ErrUnavailable) {
+			t.Error(err)
+			return
+		}
+	}
+	t.Error("too many conflicts")
+}
+
+// TestRateForgets has the pacer forget objects that are left in peace, and let others pass.
+func TestRateForgets(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		service := newFake()
+		service.paced = true
+		d := openOver(t, over(service))
+		put := func(key string) time.Duration {
+			start := time.Now()
+			if _, err := d.Put(t.Context(), key, strings.NewReader("x"), 1, storage.Cond{}); err != nil {
+				t.Fatal(err)
+			}
+			return time.Since(start)
+		}
+		if first, second, other := put("a"), put("a"), put("b"); first != 0 || second == 0 || second > 2*time.Second || other != 0 {
+			t.Errorf("writes took %v, %v, and %v to another object", first, second, other)
+		}
+		time.Sleep(restless + time.Second)
+		put("b")
+		put("b")
+		if len(d.pace.busy) != 1 {
+			t.Errorf("%d objects are remembered", len(d.pace.busy))
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), time.Millisecond)
+		defer cancel()
+		if _, err := d.Put(ctx, "b", strings.NewReader("x"), 1, storage.Cond{}); !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("a write that gives up = %v", err)
+		}
+	})
+}
+
+// TestLargeConflict loses the reply to the last chunk of a large object that is put under a condition.
+func TestLargeConflict(t *testing.T) {
+	service := newFake()
+	d := openOver(t, over(service))
+	body := strings.Repeat("x", 2*chunkUnit+1)
+	info, err := d.Put(t.Context(), "data/k", strings.NewReader(body), -1, storage.Absent())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := d.Put(t.Context(), "data/k", strings.NewReader(body), -1, storage.Absent()); !errors.Is(err, storage.ErrConflict) {
+		t.Errorf("a second create = %v", err)
+	}
+	if _, err := d.Put(t.Context(), "data/k", strings.NewReader(body+"y"), -1, storage.Match(info.Rev)); err != nil {
+		t.Errorf("a put under the right condition = %v", err)
+	}
+	if err := d.Delete(t.Context(), "data/k", storage.Match(info.Rev)); !errors.Is(err, storage.ErrConflict) {
+		t.Errorf("a stale deletion = %v", err)
+	}
+	if err := d.Delete(t.Context(), "data/none", storage.Match(info.Rev)); !errors.Is(err, storage.ErrConflict) {
+		t.Errorf("a deletion of nothing = %v", err)
+	}
+	if _, err := d.Stat(t.Context(), "data/none"); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("Stat of nothing = %v", err)
+	}
+}
+
+// TestBucketGone tells a bucket that is gone from an object that is not there.
+func TestBucketGone(t *testing.T) {
+	service := newFake()
+	d := openOver(t, over(service))
+	service.bucket = "another"
+	for what, err := range map[string]error{
+		"put":   second(d.Put(t.Context(), "k", strings.NewReader("x"), 1, storage.Absent())),
+		"large": second(d.Put(t.Context(), "k", strings.NewReader(strings.Repeat("x", 2*chunkUnit)), -1, storage.Absent())),
+		"stat":  second(d.Stat(t.Context(), "k")), "delete": d.Delete(t.Context(), "k", storage.Cond{}),
+	} {
+		if !errors.Is(err, storage.ErrUnavailable) || errors.Is(err, fs.ErrNotExist) {
+			t.Errorf("%s = %v", what, err)
+		}
+	}
+}
+
+func second(_ storage.Info, err error) error { return err }
+
+var _ http.RoundTripper = (*fake)(nil)
