@@ -57,6 +57,7 @@ func everything(t testing.TB) *Metrics {
 	m := New(Options{Version: "v1.2.3", Commit: "abc"})
 	m.WatchCertificates(func() time.Time { return time.Unix(1_900_000_000, 0) })
 	m.WatchDisk(func() (free, total uint64, err error) { return 1 << 40, 1 << 41, nil })
+	m.WatchHealth(func() bool { return true })("storage", true)
 	m.WatchConnections(func() int { return 5 })
 	waited := m.WatchQueues([]string{"read", "write"}, []string{"queue_full"}, func() Queues {
 		return Queues{Running: []int{1, 2}, Waiting: []int{3, 4}, Admitted: []uint64{5, 6}, Rejected: []uint64{7}}
