@@ -8,6 +8,7 @@ import (
 	"os"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"berth/registry/observe"
@@ -128,11 +129,12 @@ func (c *conn) Write(p []byte) (written int, err error) {
 }
 
 // ReadFrom is where net/http hands over a file, for the kernel to send. It goes on after a deadline only when every byte
-// taken from src was also sent; the kernel's way keeps that, copying through a buffer does not.
+// taken from src was also sent; the kernel's way keeps that, copying through a buffer does not. What is no file is therefore copied
+// here, by writes each of which has its own time.
 func (c *conn) ReadFrom(src io.Reader) (sum int64, err error) {
 	limited, ok := src.(*io.LimitedReader)
 	fast, isFast := c.Conn.(io.ReaderFrom)
-	if !ok || !isFast {
+	if !ok || !isFast || !sendable(limited.R) {
 		return io.Copy(struct{ io.Writer }{c}, src)
 	}
 	if err := c.arm(); err != nil {
@@ -146,6 +148,12 @@ func (c *conn) ReadFrom(src io.Reader) (sum int64, err error) {
 			return sum, err
 		}
 	}
+}
+
+// sendable reports whether the kernel may be able to send what r reads.
+func sendable(r io.Reader) bool {
+	_, ok := r.(syscall.Conn)
+	return ok
 }
 
 // CloseWrite lets net/http end its side first, so that a client that is still sending gets to read the answer.

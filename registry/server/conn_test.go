@@ -12,7 +12,9 @@ import (
 	"runtime"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
+	"testing/iotest"
 	"testing/synctest"
 	"time"
 )
@@ -86,7 +88,7 @@ func TestWriteGoesOnWhileBytesMove(t *testing.T) {
 				return int64(n), err
 			},
 			"ReadFrom": func(c *conn) (int64, error) {
-				return c.ReadFrom(&io.LimitedReader{R: strings.NewReader(text), N: int64(len(text))})
+				return c.ReadFrom(&io.LimitedReader{R: likeFile{Reader: strings.NewReader(text)}, N: int64(len(text))})
 			},
 		} {
 			synctest.Test(t, func(t *testing.T) {
@@ -105,12 +107,55 @@ func TestWriteGoesOnWhileBytesMove(t *testing.T) {
 	}
 }
 
+// likeFile is what the kernel can send.
+type likeFile struct {
+	io.Reader
+	syscall.Conn
+}
+
+// A copyingConn takes a second for each write. Like a TCP connection it copies what is no file through a buffer.
+type copyingConn struct {
+	net.Conn
+	deadline time.Time
+	got      bytes.Buffer
+}
+
+func (c *copyingConn) SetWriteDeadline(t time.Time) error {
+	c.deadline = t
+	return nil
+}
+
+func (c *copyingConn) Write(p []byte) (int, error) {
+	if time.Sleep(time.Second); time.Now().After(c.deadline) {
+		return 0, os.ErrDeadlineExceeded
+	}
+	return c.got.Write(p)
+}
+
+func (c *copyingConn) ReadFrom(r io.Reader) (int64, error) {
+	return io.Copy(struct{ io.Writer }{c}, r)
+}
+
+// TestLongDownload sends what is no file, such as a blob out of a bucket, for much longer than the timeout.
+func TestLongDownload(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const bytes = 200
+		inner := &copyingConn{}
+		c := &conn{Conn: inner, timeout: time.Minute}
+		source := iotest.OneByteReader(strings.NewReader(strings.Repeat("x", bytes)))
+		n, err := c.ReadFrom(&io.LimitedReader{R: source, N: bytes})
+		if n != bytes || err != nil || inner.got.Len() != bytes {
+			t.Errorf("wrote %d, %v: %d arrived", n, err, inner.got.Len())
+		}
+	})
+}
+
 // TestReadFromLosesNothing has a connection that took more from the source than it sent: going on would leave a hole.
 func TestReadFromLosesNothing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		inner := &slowConn{step: 3, stalls: 99, swallow: 1}
 		c := &conn{Conn: inner, timeout: time.Hour}
-		n, err := c.ReadFrom(&io.LimitedReader{R: strings.NewReader("0123456789"), N: 10})
+		n, err := c.ReadFrom(&io.LimitedReader{R: likeFile{Reader: strings.NewReader("0123456789")}, N: 10})
 		if n != 3 || !errors.Is(err, os.ErrDeadlineExceeded) || inner.got.String() != "012" {
 			t.Errorf("read from %d, %v: %q", n, err, &inner.got)
 		}
