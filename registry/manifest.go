@@ -289,6 +289,8 @@ func (p Repository) storeManifest(ctx context.Context, m *Manifest, doc *documen
 		err := p.confirm(ctx, m.Digest, tags)
 		if err == nil {
 			err = p.enroll(ctx) // again: see strike
+		}
+		if err == nil {
 			p.enrolled.add(p.name.s)
 		}
 		if !isAbsent(err) {

@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"os"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -133,6 +134,7 @@ type run struct {
 	alone    bool
 	found    func(Finding)
 	report   *Report
+	gone     atomic.Int64        // records that were removed
 	doomed   map[uint64]struct{} // in a dry run: links and blob records that would be gone, for the layers below
 	doomedMu sync.Mutex
 }
@@ -267,9 +269,10 @@ func (r *run) layer(ctx context.Context, name string, sweep func(context.Context
 	}
 	l := r.newLayer(name, start)
 	defer func() { l.ended(r.c.o.Elapsed() - begun) }()
+	before := r.gone.Load()
 	err = sweep(ctx, l)
-	if l.Removed > 0 && !r.dry {
-		err = errors.Join(err, r.c.o.Swept(ctx))
+	if r.gone.Load() > before {
+		err = errors.Join(err, r.c.o.Swept(context.WithoutCancel(ctx))) // also of what a run that is cut off removed
 	}
 	if err != nil {
 		if ctx.Err() != nil || errors.Is(err, ErrPaused) {

@@ -103,6 +103,9 @@ func (r *run) removed(l *Layer, f Finding) {
 	f.Layer = l.Name
 	l.count(&l.Removed, 1)
 	l.count(&l.Bytes, f.Bytes)
+	if !r.dry {
+		r.gone.Add(1)
+	}
 	r.doom(f.Key)
 	r.found(f)
 }
