@@ -61,6 +61,7 @@ type options struct {
 	rounds       int
 	length       time.Duration
 	quick, start bool
+	manifests    int
 	overBucket   bool
 	markdown     bool
 	dir, bin     string
@@ -75,6 +76,7 @@ func parse(args []string) (options, error) {
 	seconds := flags.Float64("seconds", 0.6, "how long each operation is measured in a round, on each target")
 	flags.IntVar(&o.rounds, "rounds", 3, "how often each operation is measured")
 	flags.BoolVar(&o.quick, "quick", false, "one short round, without lists, memory and growth")
+	flags.IntVar(&o.manifests, "manifests", 4000, "how many manifests, of five blobs each, the collection is measured over")
 	flags.BoolVar(&o.start, "start", false, "measure starting over a full store too, which takes minutes to fill")
 	flags.BoolVar(&o.overBucket, "bucket", false, "measure over a bucket of S3 too, which takes minutes")
 	flags.BoolVar(&o.markdown, "markdown", false, "print tables for docs/performance.md")
@@ -142,6 +144,7 @@ func measurements() []measurement {
 		{name: "observation", targets: []string{berth}, measure: observationCosts},
 		{name: "growth", targets: []string{berth, peer}, measure: onFresh(tagCosts)},
 		{name: "memory", targets: []string{berth, floor, peer}, measure: onFresh(memoryUse)},
+		{name: "collection", targets: []string{berth}, measure: collectionCosts},
 		{name: "start", targets: []string{berth}, slow: true, measure: startTimes},
 	}
 }
