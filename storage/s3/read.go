@@ -2,6 +2,7 @@ package s3
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"io/fs"
@@ -127,14 +128,18 @@ func (d *Driver) Open(ctx context.Context, key string, off, n int64) (io.ReadClo
 	}
 	body, o, err := d.get(ctx, key, off, n, "")
 	switch {
-	case unsatisfiable(err) || err == nil && (o.empty || o.tombstone):
-		if err == nil {
-			_ = body.Close()
-		}
+	case unsatisfiable(err):
 		info, err := d.Stat(ctx, key)
+		if err == nil && off < info.Size {
+			err = fmt.Errorf("open %s: it was replaced meanwhile: %w", key, storage.ErrUnavailable)
+		}
 		return http.NoBody, info, err
 	case err != nil:
 		return nil, storage.Info{}, err
+	case o.tombstone:
+		return nil, storage.Info{}, errors.Join(absent("open", key), body.Close())
+	case o.empty:
+		return http.NoBody, o.Info, body.Close()
 	}
 	resume := func(ctx context.Context, off, n int64) (io.ReadCloser, error) {
 		body, _, err := d.get(ctx, key, off, n, o.Rev)
