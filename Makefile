@@ -11,7 +11,9 @@ CA_BUNDLE   ?= /etc/ssl/certs/ca-certificates.crt
 VERSION     ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
 STATICCHECK ?= honnef.co/go/tools/cmd/staticcheck@v0.6.1
 
-BUILD    := CGO_ENABLED=0 $(GO) build -trimpath -ldflags "-s -w -X main.version=$(VERSION)"
+# The first tag leaves out gRPC's way to Google Cloud Storage, 13 MB that are not used.
+TAGS     ?= disable_grpc_modules
+BUILD    := CGO_ENABLED=0 $(GO) build -trimpath -tags "$(TAGS)" -ldflags "-s -w -X main.version=$(VERSION)"
 COMPILER := $(shell command -v gcc)
 RACE     := $(if $(COMPILER),-race)
 MODULES  := . tests

@@ -112,7 +112,7 @@ func (c Credentials) content() (string, error) {
 // whichKey is the key of the configuration that credentials come from.
 func (c Credentials) whichKey() string {
 	if c.File == "" && c.JSON != "" {
-		return "storage.gcs.credentials"
+		return "storage.gcs.keyfile or storage.gcs.credentials"
 	}
 	return "storage.gcs.keyfile"
 }

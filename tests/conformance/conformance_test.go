@@ -32,7 +32,7 @@ func rows() []row {
 }
 
 func TestConformance(t *testing.T) {
-	drivers := []string{"inmemory", "filesystem", "emptydir", "s3 over http", "s3 over https", "azure over http"}
+	drivers := []string{"inmemory", "filesystem", "emptydir", "s3 over http", "s3 over https", "gcs over http", "azure over http"}
 	if testing.Short() {
 		drivers = drivers[:1]
 	}
@@ -61,6 +61,8 @@ func options(t *testing.T, driver string) harness.Options {
 	switch driver {
 	case "s3":
 		o.Env = harness.StartS3(t, scheme == "https").Env("/conformance")
+	case "gcs":
+		o.Env = harness.StartGCS(t).Env("/conformance")
 	case "azure":
 		o.Env = harness.StartAzure(t, scheme == "https").Env("/conformance")
 	}

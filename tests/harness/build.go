@@ -53,7 +53,7 @@ func build(name, environ string, flags ...string) (string, error) {
 		return "", fmt.Errorf("build %s: %w", name, err)
 	}
 	part := fmt.Sprintf("%s.%d", path, os.Getpid())
-	cmd := exec.Command("go", append(append([]string{"build", "-trimpath", "-o", part}, flags...), "./cmd/berth")...)
+	cmd := exec.Command("go", append(append([]string{"build", "-trimpath", "-tags", "disable_grpc_modules", "-o", part}, flags...), "./cmd/berth")...)
 	cmd.Dir = Root()
 	cmd.Env = append(os.Environ(), environ)
 	if out, err := cmd.CombinedOutput(); err != nil {

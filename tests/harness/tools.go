@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 )
@@ -58,7 +59,7 @@ func (o Tool) build(dir, path string) error {
 	for _, args := range [][]string{
 		{"mod", "init", "wrapper"},
 		{"mod", "edit", "-require=" + o.Module + "@" + o.Version},
-		{"build", "-trimpath", "-ldflags", "-s -w", "-o", part, o.Module + "/" + o.Program},
+		{"build", "-trimpath", "-ldflags", "-s -w", "-o", part, strings.TrimSuffix(o.Module+"/"+o.Program, "/")},
 	} {
 		cmd := exec.CommandContext(ctx, "go", args...)
 		cmd.Dir, cmd.Env = dir, append(os.Environ(), "GOFLAGS=-mod=mod", "GOWORK=off", "CGO_ENABLED=0")
