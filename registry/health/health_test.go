@@ -59,6 +59,9 @@ func watching(t *testing.T, c Check, do func(t *testing.T, m *Monitor, s *sick))
 			c.Reason = func(err error) string { return err.Error() }
 		}
 		m.Add(c)
+		if c.Effect == Readiness && m.Report().Ready {
+			t.Error("ready before anything was looked at")
+		}
 		done := make(chan struct{})
 		go func() { m.Run(ctx); close(done) }()
 		do(t, m, s)
@@ -71,9 +74,6 @@ var errBroken = errors.New("broken")
 
 func TestThreshold(t *testing.T) {
 	watching(t, Check{Interval: 10 * time.Second, Retry: time.Second, Threshold: 3}, func(t *testing.T, m *Monitor, s *sick) {
-		if r := m.Report(); r.Ready {
-			t.Error("ready before anything was looked at")
-		}
 		synctest.Wait()
 		if r := m.Report(); !r.Ready || !r.Writable || len(r.Reasons) > 0 {
 			t.Errorf("%+v", r)

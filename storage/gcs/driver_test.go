@@ -251,7 +251,7 @@ func TestRateForgets(t *testing.T) {
 	})
 }
 
-// TestLargeConflict loses the reply to the last chunk of a large object that is put under a condition.
+// TestLargeConflict puts and deletes a large object under conditions that hold, and that do not.
 func TestLargeConflict(t *testing.T) {
 	service := newFake()
 	d := openOver(t, over(service))
