@@ -131,6 +131,9 @@ func TestSameBlob(t *testing.T) {
 			}
 		}
 		_, err := d.Put(t.Context(), key, io.MultiReader(strings.NewReader(large), &deed{do: other}), -1, cond)
+		if err == nil && cond.IsAlways() {
+			continue // its blocks arrived after the commit of the other one, and so are all there
+		}
 		if !errors.Is(err, want) {
 			t.Errorf("Put beside another one = %v, want %v", err, want)
 		}

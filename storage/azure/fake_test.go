@@ -231,12 +231,14 @@ func (f *fake) list(prefix, marker, most string) fakeAnswer {
 	if f.pageSize > 0 {
 		limit = min(limit, f.pageSize)
 	}
-	names := slices.Sorted(maps.Keys(f.blobs))
+	order := strings.Compare
 	if f.byFolders {
-		slices.SortFunc(names, func(a, b string) int { return slices.Compare(strings.Split(a, "/"), strings.Split(b, "/")) })
+		order = func(a, b string) int { return slices.Compare(strings.Split(a, "/"), strings.Split(b, "/")) }
 	}
+	names := slices.SortedFunc(maps.Keys(f.blobs), order)
 	names = slices.DeleteFunc(names, func(name string) bool { return !strings.HasPrefix(name, prefix) })
-	names = names[max(0, slices.Index(names, marker)):]
+	from, _ := slices.BinarySearchFunc(names, marker, order) // which may be gone
+	names = names[from:]
 	next := ""
 	if len(names) > limit {
 		names, next = names[:limit], names[limit]

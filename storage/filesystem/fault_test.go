@@ -194,12 +194,13 @@ func TestErrorClasses(t *testing.T) {
 type liar struct {
 	realSystem
 	path    string
-	durable bool // its folder was synced since
+	durable atomic.Bool // its folder was synced since
 }
 
 func (l *liar) lie(path string, err error) error {
 	if path == l.path && err == nil {
-		l.durable, err = false, syscall.EIO
+		l.durable.Store(false)
+		err = syscall.EIO
 	}
 	return err
 }
@@ -209,7 +210,9 @@ func (l *liar) renameNew(from, to string) error { return l.lie(to, l.realSystem.
 func (l *liar) unlink(path string) error        { return l.lie(path, l.realSystem.unlink(path)) }
 
 func (l *liar) syncDir(path string) error {
-	l.durable = l.durable || path == filepath.Dir(l.path)
+	if path == filepath.Dir(l.path) {
+		l.durable.Store(true)
+	}
 	return l.realSystem.syncDir(path)
 }
 
@@ -238,7 +241,7 @@ func TestFailedAndDone(t *testing.T) {
 		if got := files(t, d.objects); !errors.Is(err, storage.ErrUnavailable) || len(got) != change.left {
 			t.Errorf("%s = %v, and there is %q", change.name, err, got)
 		}
-		if !l.durable {
+		if !l.durable.Load() {
 			t.Errorf("%s: what can be seen may not be durable", change.name)
 		}
 	}

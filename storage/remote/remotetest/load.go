@@ -195,6 +195,9 @@ func memory(t *testing.T, s Service) {
 	}
 	all.Wait()
 	limit := uint64((uploads+s.Parallel)*s.Part + 8<<20)
+	if racing {
+		limit *= 2
+	}
 	if grown := service.heap - min(service.heap, m.HeapAlloc); grown > limit || service.most > s.Parallel {
 		t.Errorf("%d uploads took %d MiB, of %d allowed, and sent %d parts at a time", uploads, grown>>20, limit>>20, service.most)
 	} else {
