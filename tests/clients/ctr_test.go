@@ -16,7 +16,7 @@ func ctr(t *testing.T) tool {
 	t.Helper()
 	client, server := find(t, "ctr"), find(t, "containerd")
 	needRoot(t)
-	dir := daemonDir(t)
+	dir := shortDir(t)
 	socket, config := filepath.Join(dir, "containerd.sock"), filepath.Join(dir, "config.toml")
 	must(t, os.WriteFile(config, fmt.Appendf(nil, `version = 2
 root = %q

@@ -14,8 +14,8 @@ const (
 	daemonStop  = 30 * time.Second
 )
 
-// daemonDir makes a folder for a daemon. Its path is short, as that of a socket is to be.
-func daemonDir(t *testing.T) string {
+// shortDir makes a folder with a short path, as that of a socket is to be.
+func shortDir(t *testing.T) string {
 	t.Helper()
 	dir, err := os.MkdirTemp("", "berth")
 	must(t, err)

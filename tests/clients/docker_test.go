@@ -15,7 +15,7 @@ func docker(t *testing.T, env ...string) tool {
 	t.Helper()
 	client, engine := find(t, "docker"), find(t, "dockerd")
 	needRoot(t)
-	dir := daemonDir(t)
+	dir := shortDir(t)
 	t.Cleanup(func() { freeNamespace(t, filepath.Join(dir, "exec", "netns", "default")) })
 	socket := "unix://" + filepath.Join(dir, "docker.sock")
 	client.flags = []string{"--host", socket}

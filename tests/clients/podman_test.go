@@ -15,7 +15,7 @@ func contained(t *testing.T, name string) tool {
 	t.Helper()
 	c := find(t, name)
 	needRoot(t)
-	dir := t.TempDir()
+	dir := shortDir(t) // podman wants a runroot of 50 characters at most
 	c.flags = []string{"--root", filepath.Join(dir, "root"), "--runroot", filepath.Join(dir, "run"), "--storage-driver", "vfs"}
 	c.env = []string{"TMPDIR=" + dir, "BUILDAH_ISOLATION=chroot"}
 	if name == "podman" {
