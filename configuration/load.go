@@ -133,6 +133,11 @@ func (c *Config) Source(key string) string {
 	return cmp.Or(c.sources[key], "default")
 }
 
+// At says of an error which key it is about, and where that comes from.
+func (c *Config) At(key string, err error) error {
+	return &Error{Source: c.Source(key), Key: key, Text: err.Error()}
+}
+
 // DefaultPaths returns the places where a configuration is looked for when none is named: Berth's, and those of the
 // registry:3 and registry:2 images.
 func DefaultPaths() []string {

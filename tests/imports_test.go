@@ -23,7 +23,7 @@ var layers = [][]string{
 	{"registry/mirror", "registry/gc", "registry/retention", "registry/notify", "registry/client"},
 	{"registry/lease", "registry/observe", "registry/gate", "registry/health"},
 	{"registry"},
-	{"storage/open"},
+	{"storage/open", "auth/guard"},
 	{"storage/cached", "storage/limited", "storage/measured", "storage/traced", "storage/storagetest", "storage/remote/remotetest"},
 	{"storage/filesystem", "storage/memory", "storage/s3", "storage/gcs", "storage/azure"},
 	{"storage/remote"},

@@ -34,7 +34,7 @@ func (p process) listenAdmin() (*admin.Socket, error) {
 		return nil, nil
 	}
 	if err != nil {
-		return nil, at(p.config, "http.admin.socket", err)
+		return nil, p.config.At("http.admin.socket", err)
 	}
 	return socket, nil
 }
@@ -57,7 +57,7 @@ func (c *commands) serve(socket *admin.Socket, lines *observe.AccessLog) (func(c
 		return func(context.Context) {}, nil
 	}
 	// Whoever opens the socket runs this process or the machine, and may do everything that can be done at all now.
-	operators := auth.ReadOnly{On: c.access.readOnly, Next: auth.AllowAll{}}
+	operators := auth.ReadOnly{On: c.guard.ReadOnly, Next: auth.AllowAll{}}
 	handler, err := admin.New(admin.Peers{}, operators, c.log, c.routes()...)
 	if err != nil {
 		return nil, err
@@ -114,15 +114,15 @@ func (c *commands) setLogLevel(ctx context.Context, to admin.Level) (admin.LogLe
 }
 
 func (c *commands) readOnly(context.Context) (admin.ReadOnly, error) {
-	return c.access.mode.state(), nil
+	return admin.ReadOnly(c.guard.ReadOnlyMode()), nil
 }
 
 func (c *commands) setReadOnly(_ context.Context, to admin.Switch) (admin.ReadOnly, error) {
-	state, changed := c.access.mode.set(to.On)
+	state, changed := c.guard.SwitchReadOnly(to.On)
 	if changed {
 		c.log.WithField("on", to.On).Warn("read-only mode was switched by a command")
 	}
-	return state, nil
+	return admin.ReadOnly(state), nil
 }
 
 const (
@@ -134,7 +134,7 @@ const (
 func (c *commands) status(ctx context.Context) (admin.Status, error) {
 	s := admin.Status{
 		Version: version, PID: os.Getpid(), Started: c.began, Configuration: c.reloader.file, Addresses: []string{},
-		TLS: c.certificates != nil, Auth: describeAuth(c.config), ReadOnly: c.access.mode.state(),
+		TLS: c.certificates != nil, Auth: describeAuth(c.config), ReadOnly: admin.ReadOnly(c.guard.ReadOnlyMode()),
 		Storage: admin.Storage{Driver: c.config.Storage.Driver(), Place: place(c.config.Storage)},
 		Limits:  bounds(c.reloader.config()), Certificates: []admin.Certificate{},
 	}

@@ -3,15 +3,13 @@ package main
 import (
 	"errors"
 	"fmt"
-	"os"
 	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
 
 	"berth/auth"
-	"berth/auth/policy"
-	"berth/configuration"
+	"berth/auth/guard"
 	"berth/registry"
 )
 
@@ -35,7 +33,7 @@ func newAuth(env environment) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			decision, err := decide(c, subject, want)
+			decision, err := guard.Decide(c, subject, want)
 			if err != nil {
 				return err
 			}
@@ -75,29 +73,4 @@ func parseQuestion(args []string) (s auth.Subject, want auth.Access, err error) 
 		want.Repository = repository.String()
 	}
 	return s, want, nil
-}
-
-func decide(c *configuration.Config, s auth.Subject, want auth.Access) (policy.Decision, error) {
-	if c.Auth.None != nil || !c.Auth.Configured() {
-		return policy.Decision{Allowed: true, Reason: "nobody is authenticated here, so that everybody may do everything"}, nil
-	}
-	r, err := newRules(c)
-	if err != nil {
-		return policy.Decision{}, err
-	}
-	if path := c.Authorization.GroupsFile; path != "" {
-		data, err := os.ReadFile(path)
-		if err != nil {
-			return policy.Decision{}, at(c, "authorization.groupsfile", err)
-		}
-		groups, err := policy.ParseGroups(path, data)
-		if err != nil {
-			return policy.Decision{}, at(c, "authorization.groupsfile", err)
-		}
-		r.policy = r.policy.With(groups)
-	}
-	if r.readOnly && (want.Action == auth.Push || want.Action == auth.Delete) {
-		return policy.Decision{Reason: auth.ErrReadOnly.Error()}, nil
-	}
-	return r.policy.Explain(s, want), nil
 }

@@ -29,7 +29,7 @@ func collectorOptions(c *configuration.Config, store *open.Store) gc.Options {
 // collector makes the collector of a store that is served.
 func (p process) collector(store *open.Store, reg *registry.Registry) *gc.Collector {
 	o, driver := collectorOptions(p.config, store), store.Driver
-	o.Paused = p.access.readOnly
+	o.Paused = p.guard.ReadOnly
 	switch cache := driver.(type) {
 	case *cached.Driver:
 		o.Scan = cache.Unwrap() // what a collection reads, it reads once

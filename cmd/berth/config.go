@@ -4,10 +4,11 @@ import (
 	"fmt"
 	"io"
 
-	"github.com/sirupsen/logrus"
 	"github.com/spf13/cobra"
 
+	"berth/auth/guard"
 	"berth/configuration"
+	"berth/metrics"
 )
 
 func newConfig(env environment) *cobra.Command {
@@ -24,7 +25,7 @@ func newConfig(env environment) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			if _, err := newAccess(cmd.Context(), c, discard()); err != nil {
+			if _, err := guard.Open(cmd.Context(), c, func(metrics.Reloadable, error) {}); err != nil {
 				return err
 			}
 			_, err = fmt.Fprintf(env.stdout, "%s: ok\n", file)
@@ -46,13 +47,6 @@ func newConfig(env environment) *cobra.Command {
 	return config
 }
 
-// discard is a log for what is returned as an error anyhow.
-func discard() *logrus.Logger {
-	log := logrus.New()
-	log.Out = io.Discard
-	return log
-}
-
 // load reads the configuration for a command line and prints its warnings.
 func load(args []string, env environment) (file string, c *configuration.Config, err error) {
 	file, c, warnings, err := read(args, env)
@@ -68,7 +62,7 @@ func read(args []string, env environment) (file string, c *configuration.Config,
 		return "", nil, nil, err
 	}
 	if c, warnings, err = configuration.Load(file, env.environ); err == nil {
-		_, err = newRules(c)
+		err = guard.CheckRules(c)
 	}
 	return file, c, warnings, err
 }

@@ -47,7 +47,7 @@ func (p process) watchStorage(store storage.Driver, reg *registry.Registry) {
 		p.writing.Look = disk.Writable
 	}
 	p.writing.Try = func(ctx context.Context) error {
-		if p.access.readOnly() {
+		if p.guard.ReadOnly() {
 			return nil
 		}
 		_, _, err := reg.StoreTime(ctx)
@@ -55,7 +55,7 @@ func (p process) watchStorage(store storage.Driver, reg *registry.Registry) {
 	}
 	changes("writing", p.writing.Check, health.StorageReason)
 	changes("clock", func(ctx context.Context) error {
-		if reg.ClockSkew() != nil && !p.access.readOnly() {
+		if reg.ClockSkew() != nil && !p.guard.ReadOnly() {
 			_, _, _ = reg.StoreTime(ctx) // if the storage does not tell, what was known stays
 		}
 		return reg.ClockSkew()

@@ -25,6 +25,13 @@ func newMetrics(c *configuration.Config) *metrics.Metrics {
 	return metrics.New(metrics.Options{Version: version, Commit: commit()})
 }
 
+// count counts what took effect while the server ran, or why it did not.
+func (p process) count(what metrics.Reloadable, err error) {
+	if p.metrics != nil {
+		p.metrics.Reloaded(what, err)
+	}
+}
+
 // commit is what the binary was built from, "" when that is not known.
 func commit() string {
 	info, ok := debug.ReadBuildInfo()
@@ -136,8 +143,8 @@ func (p process) measure(o *server.Options, store storage.Driver) error {
 		}
 		if c.Metrics.Enabled {
 			o.Scrape = server.Scrape(m.Handler(), server.ScrapeOptions{
-				Secret: c.Metrics.Secret.Reveal(), Authenticator: p.access.authenticator(), Authorizer: p.access.authorizer(),
-				Realm: p.access.realm,
+				Secret: c.Metrics.Secret.Reveal(), Authenticator: p.guard.Authenticator(), Authorizer: p.guard.Authorizer(),
+				Realm: p.guard.Realm(),
 			})
 		}
 	}
@@ -151,7 +158,7 @@ func (p process) debug(o *server.Options) error {
 	}
 	l, err := net.Listen("tcp", section.Addr)
 	if err != nil {
-		return at(p.config, "http.debug.addr", err)
+		return p.config.At("http.debug.addr", err)
 	}
 	handler := server.Debug("", nil)
 	if section.Prometheus.Enabled {

@@ -10,6 +10,7 @@ import (
 
 	"github.com/sirupsen/logrus"
 
+	"berth/auth/guard"
 	"berth/configuration"
 	"berth/metrics"
 	"berth/registry/admin"
@@ -20,9 +21,10 @@ import (
 type reloader struct {
 	file    string
 	env     environment
-	access  *access
+	guard   *guard.Guard
 	limits  *limits
 	log     *logrus.Logger
+	count   guard.Told     // of the configuration
 	refresh []func() error // look at files that take effect by themselves, without waiting for a request
 
 	mu      sync.Mutex
@@ -42,7 +44,7 @@ func (r *reloader) reload() (admin.Reloaded, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	done, err := r.attempt()
-	r.access.count(metrics.Configuration, err)
+	r.count(metrics.Configuration, err)
 	if err != nil {
 		r.log.WithError(err).Error("the configuration was not reloaded; what was in force stays in force")
 		return done, err
@@ -67,7 +69,7 @@ func (r *reloader) attempt() (done admin.Reloaded, err error) {
 	if err != nil {
 		return done, err
 	}
-	if err := r.access.apply(c); err != nil {
+	if err := r.guard.Apply(c); err != nil {
 		return done, err
 	}
 	if c.Log.Level != r.current.Log.Level { // what a command switched is not undone by a reload for another reason
@@ -93,7 +95,7 @@ func setLevel(log *logrus.Logger, name string) error {
 
 // compare tells what a configuration changes at once, and what after a restart.
 func (r *reloader) compare(c *configuration.Config, warnings []configuration.Warning) admin.Reloaded {
-	done := admin.Reloaded{Changed: []string{}, Restart: []string{}, Warnings: []string{}, ReadOnly: r.access.mode.state()}
+	done := admin.Reloaded{Changed: []string{}, Restart: []string{}, Warnings: []string{}, ReadOnly: admin.ReadOnly(r.guard.ReadOnlyMode())}
 	for _, key := range configuration.Diff(r.current, c) {
 		if isReloadable(key) {
 			done.Changed = append(done.Changed, key)
@@ -116,7 +118,7 @@ func (r *reloader) preview(name, text string) (admin.Reloaded, error) {
 	if err != nil {
 		return admin.Reloaded{}, err
 	}
-	if _, _, err := r.access.prepare(c); err != nil {
+	if err := r.guard.Check(c); err != nil {
 		return admin.Reloaded{}, err
 	}
 	r.mu.Lock()

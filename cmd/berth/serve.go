@@ -17,6 +17,7 @@ import (
 	"github.com/sirupsen/logrus"
 	"github.com/spf13/cobra"
 
+	"berth/auth/guard"
 	"berth/configuration"
 	"berth/metrics"
 	"berth/registry"
@@ -85,10 +86,9 @@ func serve(ctx context.Context, file string, env environment) error {
 	}
 	defer p.closeTracer()
 	p.limits, p.health, p.writing = newLimits(c, p.metrics), p.newHealth(), &health.Writing{}
-	p.access, err = newAccess(starting, c, log)
+	p.guard, err = guard.Open(starting, c, p.reloaded)
 	if err == nil {
-		p.access.metrics = p.metrics
-		p.reloader = &reloader{file: file, env: env, access: p.access, limits: p.limits, log: log, started: c, current: c}
+		p.reloader = &reloader{file: file, env: env, guard: p.guard, limits: p.limits, log: log, count: p.count, started: c, current: c}
 		err = p.withServer(starting, env.stdout, func(s *server.Server, listeners []net.Listener) error {
 			started()
 			return s.Run(ctx, listeners, signals)
@@ -126,7 +126,7 @@ func (p process) storeOptions() open.Options {
 // A process is what the parts of a server are made from.
 type process struct {
 	config    *configuration.Config
-	access    *access
+	guard     *guard.Guard
 	limits    *limits
 	metrics   *metrics.Metrics // nil: there are none
 	tracer    *trace.Tracer    // likewise
@@ -183,14 +183,14 @@ func (p process) newServer(ctx context.Context, store *open.Store, lines *observ
 	}
 	reg, err := registry.Open(ctx, store.Driver, &registry.Options{
 		Reads: store.Reads,
-		Grace: c.GC.Grace, UploadAge: c.Storage.Maintenance.UploadPurging.Age, ReadOnly: p.access.readOnly,
-		MaxBlob: p.limits.maxBlob.Load, MaxManifest: int64(c.Validation.Manifests.MaxSize), Manifests: manifests, Immutable: p.access.immutable,
+		Grace: c.GC.Grace, UploadAge: c.Storage.Maintenance.UploadPurging.Age, ReadOnly: p.guard.ReadOnly,
+		MaxBlob: p.limits.maxBlob.Load, MaxManifest: int64(c.Validation.Manifests.MaxSize), Manifests: manifests, Immutable: p.immutable,
 		Secret: []byte(c.HTTP.Secret.Reveal()),
 	})
 	if err != nil {
 		return nil, err
 	}
-	if err := p.access.openPasses(reg, c); err != nil {
+	if err := p.guard.OpenPasses(c, reg.DeriveKey); err != nil {
 		return nil, err
 	}
 	p.watchStorage(store.Driver, reg)
@@ -199,7 +199,7 @@ func (p process) newServer(ctx context.Context, store *open.Store, lines *observ
 	if err != nil {
 		return nil, err
 	}
-	handler, err := api.New(reg, p.access.authenticator(), p.access.authorizer(), p.access.options(api.Options{
+	handler, err := api.New(reg, p.guard.Authenticator(), p.guard.Authorizer(), p.guarded(api.Options{
 		Host: c.HTTP.Host, Prefix: c.HTTP.Prefix, RelativeURLs: c.HTTP.RelativeURLs, Headers: c.HTTP.Headers,
 		DeleteEnabled: c.Storage.Delete.Enabled, MaxManifest: int64(c.Validation.Manifests.MaxSize),
 		MaxTags: c.Tags.MaxTags, MaxCatalog: c.Catalog.MaxEntries, ChunkMinLength: chunkMinLength,
@@ -208,7 +208,7 @@ func (p process) newServer(ctx context.Context, store *open.Store, lines *observ
 	if err != nil {
 		return nil, err
 	}
-	certificates, err := openTLS(c, p.access)
+	certificates, err := p.openTLS()
 	if err != nil {
 		return nil, err
 	}
@@ -216,11 +216,11 @@ func (p process) newServer(ctx context.Context, store *open.Store, lines *observ
 		TLS: certificates, HTTP1Only: c.HTTP.HTTP2.Disabled, Prefix: c.HTTP.Prefix,
 		ReadHeaderTimeout: c.HTTP.ReadHeaderTimeout, IdleTimeout: c.HTTP.IdleTimeout,
 		Connections: p.limits.connections, ProgressTimeout: c.HTTP.ProgressTimeout, DrainDelay: c.HTTP.DrainDelay, DrainTimeout: c.HTTP.DrainTimeout, MaxHeaderBytes: int(c.HTTP.MaxHeaderBytes),
-		Health: p.health, Tracer: p.tracer, AccessLog: lines, Log: p.log, Background: []func(context.Context){p.reloader.onSignal(p.hangups), p.access.warm},
+		Health: p.health, Tracer: p.tracer, AccessLog: lines, Log: p.log, Background: []func(context.Context){p.reloader.onSignal(p.hangups), p.guard.Warm},
 	}
 	if purging := c.Storage.Maintenance.UploadPurging; purging.Enabled {
 		o.Background = append(o.Background,
-			server.UploadPurger(reg, purging.Age, purging.Interval, purging.DryRun, p.access.readOnly, p.log))
+			server.UploadPurger(reg, purging.Age, purging.Interval, purging.DryRun, p.guard.ReadOnly, p.log))
 	}
 	collector := p.collector(store, reg)
 	if c.GC.Enabled {
@@ -240,6 +240,30 @@ func (p process) newServer(ctx context.Context, store *open.Store, lines *observ
 	}
 	o.Background = append(o.Background, task)
 	return server.New(handler, o), nil
+}
+
+// guarded completes the options of the API.
+func (p process) guarded(o api.Options) *api.Options {
+	o.CheckName, o.MayMoveTags = p.guard.CheckName, p.guard.MayMoveTags
+	if p.guard.MayLogIn() {
+		o.Challenge = p.guard.Challenge
+	}
+	o.Passes, o.SendForPasses = p.guard.Passes(), p.guard.SendsForPasses
+	return &o
+}
+
+func (p process) immutable(n registry.Name, t registry.Tag) bool {
+	return p.guard.Immutable(n.String(), t.String())
+}
+
+// reloaded is told of what the guard reads again by itself.
+func (p process) reloaded(what metrics.Reloadable, err error) {
+	if err != nil {
+		p.log.Error(err.Error())
+	} else {
+		p.log.Info("reloaded the " + what.String())
+	}
+	p.count(what, err)
 }
 
 func newPolicy(v configuration.Validation) (p registry.Policy, err error) {

@@ -1,9 +1,10 @@
-package main
+package guard
 
 import (
 	"errors"
 	"fmt"
 	"maps"
+	"os"
 	"slices"
 
 	"berth/auth"
@@ -33,7 +34,7 @@ func newRules(c *configuration.Config) (*rules, error) {
 	for i, t := range z.ImmutableTags {
 		rule := policy.TagRule{Repositories: t.Repositories, Tags: t.Tags}
 		if _, wrong := policy.NewImmutableTags(rule); wrong != nil {
-			err = errors.Join(err, at(c, fmt.Sprintf("authorization.immutabletags[%d]", i), errors.Unwrap(wrong)))
+			err = errors.Join(err, c.At(fmt.Sprintf("authorization.immutabletags[%d]", i), errors.Unwrap(wrong)))
 		}
 		tags = append(tags, rule)
 	}
@@ -51,17 +52,49 @@ func newRules(c *configuration.Config) (*rules, error) {
 	return r, err
 }
 
+// CheckRules joins all that is wrong with the rules of a configuration. It reads no files.
+func CheckRules(c *configuration.Config) error {
+	_, err := newRules(c)
+	return err
+}
+
+// Decide tells what a Guard of a configuration would decide, and why. No users are looked up.
+func Decide(c *configuration.Config, s auth.Subject, want auth.Access) (policy.Decision, error) {
+	if c.Auth.None != nil || !c.Auth.Configured() {
+		return policy.Decision{Allowed: true, Reason: "nobody is authenticated here, so that everybody may do everything"}, nil
+	}
+	r, err := newRules(c)
+	if err != nil {
+		return policy.Decision{}, err
+	}
+	if path := c.Authorization.GroupsFile; path != "" {
+		data, err := os.ReadFile(path)
+		if err != nil {
+			return policy.Decision{}, c.At("authorization.groupsfile", err)
+		}
+		groups, err := policy.ParseGroups(path, data)
+		if err != nil {
+			return policy.Decision{}, c.At("authorization.groupsfile", err)
+		}
+		r.policy = r.policy.With(groups)
+	}
+	if r.readOnly && (want.Action == auth.Push || want.Action == auth.Delete) {
+		return policy.Decision{Reason: auth.ErrReadOnly.Error()}, nil
+	}
+	return r.policy.Explain(s, want), nil
+}
+
 // checkActions checks the actions of anonymous and of the configured roles one by one, so that errors can name the line.
 func checkActions(c *configuration.Config) (err error) {
 	for i, action := range c.Auth.Anonymous {
 		if _, wrong := policy.New(policy.Config{Anonymous: []auth.Action{auth.Action(action)}}); wrong != nil {
-			err = errors.Join(err, at(c, fmt.Sprintf("auth.anonymous[%d]", i), errors.Unwrap(wrong)))
+			err = errors.Join(err, c.At(fmt.Sprintf("auth.anonymous[%d]", i), errors.Unwrap(wrong)))
 		}
 	}
 	roles := ownRoles(c)
 	for _, name := range slices.Sorted(maps.Keys(roles)) {
 		if _, wrong := policy.New(policy.Config{Roles: map[string][]auth.Action{name: roles[name]}}); wrong != nil {
-			err = errors.Join(err, at(c, "authorization.roles."+name, wrong))
+			err = errors.Join(err, c.At("authorization.roles."+name, wrong))
 		}
 	}
 	return err
@@ -76,7 +109,7 @@ func checkBindings(c *configuration.Config) (err error) {
 	})
 	for i, b := range c.Authorization.Bindings {
 		if _, wrong := policy.New(policy.Config{Roles: roles, Bindings: []policy.Binding{policy.Binding(b)}}); wrong != nil {
-			err = errors.Join(err, at(c, fmt.Sprintf("authorization.bindings[%d]", i), errors.Unwrap(wrong)))
+			err = errors.Join(err, c.At(fmt.Sprintf("authorization.bindings[%d]", i), errors.Unwrap(wrong)))
 		}
 	}
 	return err
@@ -95,9 +128,4 @@ func actions(names []string) (list []auth.Action) {
 		list = append(list, auth.Action(name))
 	}
 	return list
-}
-
-// at says where in the configuration an error comes from.
-func at(c *configuration.Config, key string, err error) error {
-	return &configuration.Error{Source: c.Source(key), Key: key, Text: err.Error()}
 }
