@@ -18,6 +18,7 @@ import (
 // in no layer is an error: say where it stands.
 var layers = [][]string{
 	{"cmd/*"},
+	{"registry/process"},
 	{"registry/server"},
 	{"registry/api", "registry/admin", "registry/web"},
 	{"registry/mirror", "registry/gc", "registry/retention", "registry/notify", "registry/client"},

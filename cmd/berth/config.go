@@ -9,6 +9,7 @@ import (
 	"berth/auth/guard"
 	"berth/configuration"
 	"berth/metrics"
+	"berth/registry/process"
 )
 
 func newConfig(env environment) *cobra.Command {
@@ -49,22 +50,12 @@ func newConfig(env environment) *cobra.Command {
 
 // load reads the configuration for a command line and prints its warnings.
 func load(args []string, env environment) (file string, c *configuration.Config, err error) {
-	file, c, warnings, err := read(args, env)
-	printWarnings(env.stderr, warnings)
-	return file, c, err
-}
-
-func read(args []string, env environment) (file string, c *configuration.Config, warnings []configuration.Warning, err error) {
 	if len(args) > 0 {
 		file = args[0]
 	}
-	if file, err = configuration.Path(file, env.environ, configuration.DefaultPaths()); err != nil {
-		return "", nil, nil, err
-	}
-	if c, warnings, err = configuration.Load(file, env.environ); err == nil {
-		err = guard.CheckRules(c)
-	}
-	return file, c, warnings, err
+	file, c, warnings, err := process.Load(file, env.environ)
+	printWarnings(env.stderr, warnings)
+	return file, c, err
 }
 
 func printWarnings(w io.Writer, warnings []configuration.Warning) {

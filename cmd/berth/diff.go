@@ -12,6 +12,7 @@ import (
 
 	"berth/configuration"
 	"berth/registry/admin"
+	"berth/registry/process"
 )
 
 func newDiff(env environment) *cobra.Command {
@@ -51,20 +52,14 @@ func compareFiles(before, after string, env environment) (done admin.Reloaded, e
 	var configs [2]*configuration.Config
 	var warnings []configuration.Warning
 	for i, file := range []string{before, after} {
-		if _, configs[i], warnings, err = read([]string{file}, env); err != nil {
+		if _, configs[i], warnings, err = process.Load(file, env.environ); err != nil {
 			return done, err
 		}
 	}
 	for _, w := range warnings {
 		done.Warnings = append(done.Warnings, w.String())
 	}
-	for _, key := range configuration.Diff(configs[0], configs[1]) {
-		if isReloadable(key) {
-			done.Changed = append(done.Changed, key)
-		} else {
-			done.Restart = append(done.Restart, key)
-		}
-	}
+	done.Changed, done.Restart = process.Compare(configs[0], configs[1])
 	return done, nil
 }
 

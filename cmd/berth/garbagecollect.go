@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"berth/registry/gc"
+	"berth/registry/process"
 )
 
 // An offline is what `berth garbage-collect` was told.
@@ -56,8 +57,8 @@ func (o offline) collect(ctx context.Context, env environment, file string) (err
 	if err != nil {
 		return fmt.Errorf("%w\n`berth gc run` collects while a server runs", err)
 	}
-	defer func() { err = errors.Join(err, s.store.Close()) }()
-	if !s.store.Exclusive && !o.allStopped {
+	defer func() { err = errors.Join(err, s.Close()) }()
+	if !s.Exclusive && !o.allStopped {
 		return errors.New("several servers can share this storage, and whether all are stopped cannot be found out: stop them and say so with --all-stopped\n" +
 			"`berth gc run` collects while they run")
 	}
@@ -66,7 +67,7 @@ func (o offline) collect(ctx context.Context, env environment, file string) (err
 		out = io.Discard
 	}
 	var mu sync.Mutex
-	report, err := s.collector.Run(ctx, gc.RunOptions{Alone: true, DryRun: o.dryRun, Untagged: o.untagged, Found: func(f gc.Finding) {
+	report, err := s.Collector.Run(ctx, gc.RunOptions{Alone: true, DryRun: o.dryRun, Untagged: o.untagged, Found: func(f gc.Finding) {
 		mu.Lock()
 		defer mu.Unlock()
 		_ = printFinding(out, f, o.dryRun) // what went is in the report
@@ -78,4 +79,9 @@ func (o offline) collect(ctx context.Context, env environment, file string) (err
 		return err
 	}
 	return reportProblems(report)
+}
+
+// openStopped opens the store of a server that is stopped; see [process.OpenStopped].
+func openStopped(ctx context.Context, env environment, file string, change bool) (*process.Stopped, error) {
+	return process.OpenStopped(ctx, file, env.environ, change, func(text string) { fmt.Fprintf(env.stderr, "berth: warning: %s\n", text) })
 }

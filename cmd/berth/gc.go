@@ -23,6 +23,7 @@ import (
 	"berth/registry"
 	"berth/registry/admin"
 	"berth/registry/gc"
+	"berth/registry/process"
 )
 
 func newGC(env environment) *cobra.Command {
@@ -68,7 +69,7 @@ func (g *gcCommand) run(ctx context.Context, dryRun bool) error {
 	if !show.json && isTerminal(g.env.stderr) {
 		show.progress = g.env.stderr
 	}
-	err := g.remote.lines(ctx, http.MethodPost, "/v1/gc/run", gcRequest{DryRun: dryRun}, show.line)
+	err := g.remote.lines(ctx, http.MethodPost, "/v1/gc/run", admin.GCRequest{DryRun: dryRun}, show.line)
 	show.clear()
 	if err != nil {
 		return fmt.Errorf("gc run: %w", err)
@@ -91,7 +92,7 @@ type runView struct {
 }
 
 func (v *runView) line(text []byte) error {
-	var l gcLine
+	var l admin.GCLine
 	if err := json.Unmarshal(text, &l); err != nil {
 		return fmt.Errorf("read the answer of the server: %w", err)
 	}
@@ -193,9 +194,9 @@ func (g *gcCommand) newStatus() *cobra.Command {
 		Use: "status", Short: "Tell whether a collection is under way, what the last one did, and when the next begins",
 		Example: "  berth gc status --config /etc/berth/config.yml\n  berth gc status --json | jq .last.layers", Args: usage(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			var s gcStatus
-			err := g.ask(cmd.Context(), "/v1/gc/status", &s, func(ctx context.Context, from *stopped) (err error) {
-				s, err = collectionStatus(ctx, from.config, from.collector)
+			var s admin.GCStatus
+			err := g.ask(cmd.Context(), "/v1/gc/status", &s, func(ctx context.Context, from *process.Stopped) (err error) {
+				s, err = from.CollectionStatus(ctx)
 				return err
 			})
 			if err != nil {
@@ -209,7 +210,7 @@ func (g *gcCommand) newStatus() *cobra.Command {
 	}
 }
 
-func printGCStatus(w io.Writer, s gcStatus) error {
+func printGCStatus(w io.Writer, s admin.GCStatus) error {
 	plan := "off (gc.enabled)"
 	if s.Enabled {
 		plan = s.Schedule
@@ -248,8 +249,8 @@ func (g *gcCommand) newHistory() *cobra.Command {
 		Example: "  berth gc history -n 3\n  berth gc history --json | jq '.[0]'", Args: usage(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			var reports []*gc.Report
-			err := g.ask(cmd.Context(), "/v1/gc/history?n="+strconv.Itoa(n), &reports, func(ctx context.Context, from *stopped) (err error) {
-				reports, err = from.collector.History(ctx, n)
+			err := g.ask(cmd.Context(), "/v1/gc/history?n="+strconv.Itoa(n), &reports, func(ctx context.Context, from *process.Stopped) (err error) {
+				reports, err = from.Collector.History(ctx, n)
 				return err
 			})
 			if err != nil {
@@ -261,7 +262,7 @@ func (g *gcCommand) newHistory() *cobra.Command {
 			return printHistory(g.env.stdout, reports)
 		},
 	}
-	cmd.Flags().IntVarP(&n, "number", "n", defaultHistory, "of `runs`")
+	cmd.Flags().IntVarP(&n, "number", "n", admin.DefaultHistory, "of `runs`")
 	return cmd
 }
 
@@ -288,8 +289,8 @@ func (g *gcCommand) newWhy() *cobra.Command {
 				return usageError{err}
 			}
 			var why *gc.Why
-			err = g.ask(cmd.Context(), "/v1/gc/why/"+url.PathEscape(d.String()), &why, func(ctx context.Context, from *stopped) (err error) {
-				why, err = from.collector.Why(ctx, d)
+			err = g.ask(cmd.Context(), "/v1/gc/why/"+url.PathEscape(d.String()), &why, func(ctx context.Context, from *process.Stopped) (err error) {
+				why, err = from.Collector.Why(ctx, d)
 				return err
 			})
 			if err != nil {
@@ -335,7 +336,7 @@ func printWhy(w io.Writer, y *gc.Why) error {
 }
 
 // ask asks the server; where none answers, look looks into the store itself.
-func (g *gcCommand) ask(ctx context.Context, path string, out any, look func(context.Context, *stopped) error) error {
+func (g *gcCommand) ask(ctx context.Context, path string, out any, look func(context.Context, *process.Stopped) error) error {
 	err := g.remote.do(ctx, http.MethodGet, path, nil, out)
 	var nobody *admin.NobodyError
 	if !errors.As(err, &nobody) || g.remote.socket != "" || !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, syscall.ECONNREFUSED) {
@@ -345,5 +346,5 @@ func (g *gcCommand) ask(ctx context.Context, path string, out any, look func(con
 	if openErr != nil {
 		return fmt.Errorf("%w\nnor can this command look itself: %w", err, openErr)
 	}
-	return errors.Join(look(ctx, from), from.store.Close())
+	return errors.Join(look(ctx, from), from.Close())
 }

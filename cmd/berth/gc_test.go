@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"berth/registry/admin"
 	"berth/registry/gc"
 )
 
@@ -42,10 +43,10 @@ func (g *guarded) gcRun(args ...string) (*gc.Report, int) {
 	if code := run(g.Context(), args, environment{nil, nil, &stdout, &stderr}); code != 0 {
 		g.Fatalf("berth %q: %s", args, &stderr)
 	}
-	var last gcLine
+	var last admin.GCLine
 	findings := 0
 	for line := range strings.Lines(stdout.String()) {
-		last = gcLine{}
+		last = admin.GCLine{}
 		if err := json.Unmarshal([]byte(line), &last); err != nil {
 			g.Fatalf("%q: %v", line, err)
 		}

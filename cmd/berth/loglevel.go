@@ -4,22 +4,10 @@ import (
 	"fmt"
 	"net/http"
 
-	"github.com/sirupsen/logrus"
 	"github.com/spf13/cobra"
 
 	"berth/registry/admin"
 )
-
-// levels are those of log.level.
-var levels = []string{"error", "warn", "info", "debug"}
-
-// levelName is the level of a log as the configuration has it.
-func levelName(log *logrus.Logger) string {
-	if level := log.GetLevel(); level != logrus.WarnLevel {
-		return level.String()
-	}
-	return "warn"
-}
 
 func newLogLevel(env environment) *cobra.Command {
 	var r *remote
@@ -29,7 +17,7 @@ func newLogLevel(env environment) *cobra.Command {
 			"log.level is changed and reloaded, or the process ends.",
 		Example:   "  berth loglevel debug --config /etc/berth/config.yml\n  berth loglevel",
 		Args:      usage(cobra.MatchAll(cobra.MaximumNArgs(1), cobra.OnlyValidArgs)),
-		ValidArgs: levels,
+		ValidArgs: admin.LogLevels(),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			var state admin.LogLevel
 			var err error

@@ -8,6 +8,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"berth/registry"
+	"berth/registry/admin"
 )
 
 func newRepository(env environment) *cobra.Command {
@@ -30,7 +31,7 @@ func newRepository(env environment) *cobra.Command {
 			if force {
 				path += "?force=true"
 			}
-			var done removal
+			var done admin.Removal
 			if err := r.do(cmd.Context(), http.MethodDelete, path, nil, &done); err != nil {
 				return fmt.Errorf("repository delete: %w", err)
 			}
@@ -45,7 +46,7 @@ func newRepository(env environment) *cobra.Command {
 
 func newPurge(env environment) *cobra.Command {
 	var r *remote
-	var in purgeRequest
+	var in admin.PurgeRequest
 	cmd := &cobra.Command{
 		Use: "purge DIGEST", Short: "Remove a blob or manifest everywhere, at once",
 		Long: "purge is for what must not be there, such as a secret that was pushed: it removes the bytes of a blob at once, its links in all\n" +
@@ -59,7 +60,7 @@ func newPurge(env environment) *cobra.Command {
 				return usageError{err}
 			}
 			in.Digest = d.String()
-			var done purged
+			var done admin.Purged
 			if err := r.do(cmd.Context(), http.MethodPost, "/v1/purge", in, &done); err != nil {
 				return fmt.Errorf("purge: %w", err)
 			}

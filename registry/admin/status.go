@@ -92,3 +92,6 @@ type LogLevel struct {
 type Level struct {
 	Level string `json:"level"`
 }
+
+// LogLevels are all levels, the most severe first.
+func LogLevels() []string { return []string{"error", "warn", "info", "debug"} }

@@ -1,4 +1,4 @@
-package main
+package process
 
 import (
 	"context"
@@ -11,29 +11,39 @@ import (
 
 	"berth/configuration"
 	"berth/registry"
+	"berth/registry/admin"
 	"berth/registry/gc"
 	"berth/storage/open"
 )
 
-// A stopped is a store that this process opened itself, since no server serves it.
-type stopped struct {
+// A Stopped is a store that this process opened itself, since no server serves it.
+type Stopped struct {
+	Exclusive bool // this process has the store to itself
+	Collector *gc.Collector
 	config    *configuration.Config
 	store     *open.Store
-	registry  *registry.Registry
-	collector *gc.Collector
+}
+
+// Close waits for nothing: let calls of the collector end before.
+func (s *Stopped) Close() error { return s.store.Close() }
+
+// CollectionStatus says how the collections of the store are.
+func (s *Stopped) CollectionStatus(ctx context.Context) (admin.GCStatus, error) {
+	return collectionStatus(ctx, s.config, s.Collector)
 }
 
 // stoppedWait is how long a command waits for a process that has the store and may be about to end.
 const stoppedWait = 2 * time.Second
 
-// openStopped opens the store of a configuration: to look at it, or to change it too. What is wrong elsewhere in the
-// configuration does not matter. A store that one process alone can have is refused while a server has it.
-func openStopped(ctx context.Context, env environment, file string, change bool) (*stopped, error) {
-	file, err := configuration.Path(file, env.environ, configuration.DefaultPaths())
+// OpenStopped opens the store of a configuration: to look at it, or to change it too. What is wrong elsewhere in the
+// configuration does not matter. A store that one process alone can have is refused while a server has it. warn is
+// told of what is amiss with it.
+func OpenStopped(ctx context.Context, path string, environ []string, change bool, warn func(string)) (*Stopped, error) {
+	file, err := configuration.Path(path, environ, configuration.DefaultPaths())
 	if err != nil {
 		return nil, err
 	}
-	c, err := configuration.LoadSections(file, env.environ, "storage", "gc")
+	c, err := configuration.LoadSections(file, environ, "storage", "gc")
 	if err != nil {
 		return nil, err
 	}
@@ -44,20 +54,19 @@ func openStopped(ctx context.Context, env environment, file string, change bool)
 		files.LockWait = stoppedWait
 	}
 	c.Storage.Cache.Size = 0 // each record is read once
-	s := &stopped{config: c}
-	options := storeOptions(nil, func(error) {}, func(text string) { fmt.Fprintf(env.stderr, "berth: warning: %s\n", text) })
-	if s.store, err = open.Open(ctx, c.Storage, options); err != nil {
+	store, err := open.Open(ctx, c.Storage, storeOptions(nil, func(error) {}, warn))
+	if err != nil {
 		return nil, err
 	}
-	s.registry, err = registry.Open(ctx, s.store.Driver, &registry.Options{
+	reg, err := registry.Open(ctx, store.Driver, &registry.Options{
 		Grace: c.GC.Grace, UploadAge: c.Storage.Maintenance.UploadPurging.Age, ReadOnly: func() bool { return !change },
 		Secret: []byte("for uploads, of which this process makes none"),
 	})
 	if err != nil {
-		return nil, errors.Join(err, s.store.Close())
+		return nil, errors.Join(err, store.Close())
 	}
-	s.collector = gc.New(s.store.Driver, s.registry, collectorOptions(c, s.store))
-	return s, nil
+	collector := gc.New(store.Driver, reg, collectorOptions(c, store))
+	return &Stopped{Exclusive: store.Exclusive, Collector: collector, config: c, store: store}, nil
 }
 
 // checkKept refuses a storage of which nothing is left while no server runs, and one whose files the server could not read any

@@ -1,4 +1,4 @@
-package main
+package process
 
 import (
 	"context"
@@ -101,9 +101,17 @@ func (c *commands) logLevel(context.Context) (admin.LogLevel, error) {
 	return admin.LogLevel{Level: levelName(c.log), Configured: c.reloader.config().Log.Level}, nil
 }
 
+// levelName is the level of a log as the configuration has it.
+func levelName(log *logrus.Logger) string {
+	if level := log.GetLevel(); level != logrus.WarnLevel {
+		return level.String()
+	}
+	return "warn"
+}
+
 func (c *commands) setLogLevel(ctx context.Context, to admin.Level) (admin.LogLevel, error) {
-	if !slices.Contains(levels, to.Level) {
-		return admin.LogLevel{}, admin.Refused(fmt.Errorf("%q is not one of %s", to.Level, strings.Join(levels, ", ")))
+	if !slices.Contains(admin.LogLevels(), to.Level) {
+		return admin.LogLevel{}, admin.Refused(fmt.Errorf("%q is not one of %s", to.Level, strings.Join(admin.LogLevels(), ", ")))
 	}
 	before := levelName(c.log)
 	if err := setLevel(c.log, to.Level); err != nil {
@@ -133,7 +141,7 @@ const (
 // status does not hang with a storage that does.
 func (c *commands) status(ctx context.Context) (admin.Status, error) {
 	s := admin.Status{
-		Version: version, PID: os.Getpid(), Started: c.began, Configuration: c.reloader.file, Addresses: []string{},
+		Version: c.env.Version, PID: os.Getpid(), Started: c.began, Configuration: c.reloader.file, Addresses: []string{},
 		TLS: c.certificates != nil, Auth: describeAuth(c.config), ReadOnly: admin.ReadOnly(c.guard.ReadOnlyMode()),
 		Storage: admin.Storage{Driver: c.config.Storage.Driver(), Place: place(c.config.Storage)},
 		Limits:  bounds(c.reloader.config()), Certificates: []admin.Certificate{},

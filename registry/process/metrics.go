@@ -1,4 +1,4 @@
-package main
+package process
 
 import (
 	"context"
@@ -18,7 +18,7 @@ import (
 )
 
 // newMetrics returns nil when nobody may read them.
-func newMetrics(c *configuration.Config) *metrics.Metrics {
+func newMetrics(c *configuration.Config, version string) *metrics.Metrics {
 	if !c.Measured() {
 		return nil
 	}

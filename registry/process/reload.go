@@ -1,4 +1,4 @@
-package main
+package process
 
 import (
 	"context"
@@ -20,7 +20,7 @@ import (
 // A reloader puts another configuration in force while the server runs, as far as that can be. It is safe for concurrent use.
 type reloader struct {
 	file    string
-	env     environment
+	environ []string
 	guard   *guard.Guard
 	limits  *limits
 	log     *logrus.Logger
@@ -37,6 +37,19 @@ var reloadable = []string{"auth.anonymous", "authorization", "storage.maintenanc
 
 func isReloadable(key string) bool {
 	return slices.ContainsFunc(reloadable, func(r string) bool { return key == r || strings.HasPrefix(key, r+".") })
+}
+
+// Compare returns the keys in which two configurations differ: those that a reload changes, and those that wait for a restart.
+func Compare(before, after *configuration.Config) (changed, restart []string) {
+	changed, restart = []string{}, []string{}
+	for _, key := range configuration.Diff(before, after) {
+		if isReloadable(key) {
+			changed = append(changed, key)
+		} else {
+			restart = append(restart, key)
+		}
+	}
+	return changed, restart
 }
 
 // reload reads the configuration again. An error, which is logged, changes nothing.
@@ -59,7 +72,7 @@ func (r *reloader) reload() (admin.Reloaded, error) {
 
 func (r *reloader) attempt() (done admin.Reloaded, err error) {
 	defer server.Reloading(r.log)()
-	_, c, warnings, err := read([]string{r.file}, r.env)
+	_, c, warnings, err := Load(r.file, r.environ)
 	if err != nil {
 		return done, err
 	}
@@ -95,17 +108,9 @@ func setLevel(log *logrus.Logger, name string) error {
 
 // compare tells what a configuration changes at once, and what after a restart.
 func (r *reloader) compare(c *configuration.Config, warnings []configuration.Warning) admin.Reloaded {
-	done := admin.Reloaded{Changed: []string{}, Restart: []string{}, Warnings: []string{}, ReadOnly: admin.ReadOnly(r.guard.ReadOnlyMode())}
-	for _, key := range configuration.Diff(r.current, c) {
-		if isReloadable(key) {
-			done.Changed = append(done.Changed, key)
-		}
-	}
-	for _, key := range configuration.Diff(r.started, c) {
-		if !isReloadable(key) {
-			done.Restart = append(done.Restart, key)
-		}
-	}
+	done := admin.Reloaded{Warnings: []string{}, ReadOnly: admin.ReadOnly(r.guard.ReadOnlyMode())}
+	done.Changed, _ = Compare(r.current, c)
+	_, done.Restart = Compare(r.started, c)
 	for _, w := range warnings {
 		done.Warnings = append(done.Warnings, w.String())
 	}
@@ -114,7 +119,7 @@ func (r *reloader) compare(c *configuration.Config, warnings []configuration.War
 
 // preview tells what a reload of another configuration would do, or why it would fail. It changes nothing.
 func (r *reloader) preview(name, text string) (admin.Reloaded, error) {
-	c, warnings, err := configuration.Parse(name, []byte(text), r.env.environ)
+	c, warnings, err := configuration.Parse(name, []byte(text), r.environ)
 	if err != nil {
 		return admin.Reloaded{}, err
 	}
