@@ -31,7 +31,7 @@ var layers = [][]string{
 	{"storage"},
 	{"auth/*"},
 	{"auth/jwt"},
-	{"auth", "auth/reload"},
+	{"auth", "auth/reload", "auth/recent"},
 	{"metrics", "trace"},
 	{"configuration"},
 }

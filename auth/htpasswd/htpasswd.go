@@ -1,8 +1,8 @@
 // Package htpasswd knows users by a file of names and password hashes, as Apache's htpasswd writes it.
 //
-// Hashes are slow by design, requests must not be: a verified password is remembered in memory for five minutes under a
-// MAC whose key is of the process alone, so that a request costs a microsecond. The MAC covers the user's line of the
-// file, so that a changed line ends what was remembered; a change takes effect within [reload.Interval].
+// Hashes are slow by design, requests must not be: a header with a verified password is remembered in memory for five
+// minutes, as a hash under a key that is of the process alone, so that a request costs a fraction of a microsecond. What is
+// remembered holds for as long as the user's line of the file is the same; a change takes effect within [reload.Interval].
 //
 // Unknown users cost what known ones do. Wrong passwords are slowed by user and address, never by user alone: whoever
 // guesses cannot lock a user out. Few hashes are computed at a time, so that a flood of guesses leaves the processors to
@@ -10,10 +10,10 @@
 package htpasswd
 
 import (
-	"context"
 	"crypto/hmac"
 	"crypto/sha256"
 	"fmt"
+	"hash/maphash"
 	"net"
 	"net/http"
 	"net/netip"
@@ -25,7 +25,14 @@ import (
 	"golang.org/x/sync/singleflight"
 
 	"berth/auth"
+	"berth/auth/recent"
 	"berth/auth/reload"
+)
+
+// Bounds of what is remembered.
+const (
+	rememberFor = 5 * time.Minute
+	remembered  = 4096 // headers, in each of two generations
 )
 
 // Options of a File. The zero value is valid.
@@ -47,8 +54,8 @@ type Options struct {
 type File struct {
 	file     *reload.File[*table]
 	o        Options
-	prover   *prover
-	memory   memory
+	logins   *recent.Credentials[login]
+	seed     maphash.Seed // chooses whose hash an unknown user is checked by
 	throttle throttle
 	flights  singleflight.Group
 	hashing  chan struct{} // holds an element for each hash being computed
@@ -59,7 +66,7 @@ var _ auth.Authenticator = (*File)(nil)
 
 // Open reads a file of users. Errors name the file and the line.
 func Open(path string, o *Options) (*File, error) {
-	f := &File{prover: newProver()}
+	f := &File{logins: recent.NewCredentials[login](remembered), seed: maphash.MakeSeed()}
 	if o != nil {
 		f.o = *o
 	}
@@ -76,7 +83,7 @@ func Open(path string, o *Options) (*File, error) {
 		f.o.wait = time.Sleep
 	}
 	f.hashing = make(chan struct{}, f.o.Hashing)
-	f.memory.proofs.bound, f.throttle.trials.bound = remembered, maxOrigins
+	f.throttle.trials.Bound = maxOrigins
 	var err error
 	f.file, err = reload.Open(path, maxFile, parseTable, &reload.Options{OnError: f.o.OnError, OnReload: f.o.OnReload})
 	if err != nil {
@@ -91,34 +98,39 @@ func (f *File) Refresh() error { return f.file.Refresh() }
 // Hashed returns how many hashes have been computed.
 func (f *File) Hashed() uint64 { return f.hashed.Load() }
 
-// Authenticate returns the user of a request's Basic credentials, the zero Subject for a request without them or with
-// another scheme, and the errors of [File.Verify] and [auth.BasicCredentials].
+// A login is a password that was right.
+type login struct {
+	user  string
+	line  string // the hash in the file that it was checked by
+	until time.Time
+}
+
+// Authenticate returns the user of a request's Basic credentials, and the zero Subject for a request without them or with
+// another scheme. Errors match [auth.ErrMalformed] or [auth.ErrCredentials], or are an *[auth.ThrottledError], or the
+// context's. A remembered password is never made to wait.
 func (f *File) Authenticate(r *http.Request) (auth.Subject, error) {
+	proof, ok := f.logins.Prove(r)
+	if ok {
+		if user, known := f.remembers(proof); known {
+			return auth.Subject{Name: user}, nil
+		}
+	}
 	user, password, ok, err := auth.BasicCredentials(r)
 	if !ok || err != nil {
 		return auth.Subject{}, err
 	}
-	return f.Verify(r.Context(), user, password, f.o.Address(r))
-}
-
-// Verify returns the user of a name and a password that come from an address. Errors match [auth.ErrCredentials], or are
-// an *[auth.ThrottledError], or the context's. A remembered password is never made to wait.
-func (f *File) Verify(ctx context.Context, user, password, address string) (auth.Subject, error) {
 	if len(user) > maxUser || len(password) > maxPassword {
 		return auth.Subject{}, wrong(password)
 	}
-	e, known := (*f.file.Get()).find(user, f.prover)
-	p := f.prover.prove(user, e, password)
-	if known && f.memory.has(p, f.o.now()) {
-		return auth.Subject{Name: user}, nil
-	}
-	c := check{e, known, password, p, origin{user, address}}
+	c := check{user, password, proof, origin{user, f.o.Address(r)}}
 	// Several requests with the same new credentials are usual: a client pushes its layers at once. The check goes on
-	// when its first asker leaves, since others may wait for it; how long it can take is bounded.
-	flight := f.flights.DoChan(string(p[:])+address, func() (any, error) { return f.check(c) })
+	// when its first asker leaves, since others may wait for it; how long it can take is bounded. Who asks once the file is
+	// another one does not wait for an answer by what it was.
+	key := fmt.Sprintf("%x %d %s", proof, f.Version(), c.origin.address)
+	flight := f.flights.DoChan(key, func() (any, error) { return f.check(c) })
 	select {
-	case <-ctx.Done():
-		return auth.Subject{}, ctx.Err()
+	case <-r.Context().Done():
+		return auth.Subject{}, r.Context().Err()
 	case result := <-flight:
 		if result.Err != nil {
 			return auth.Subject{}, result.Err
@@ -128,6 +140,16 @@ func (f *File) Verify(ctx context.Context, user, password, address string) (auth
 		}
 	}
 	return auth.Subject{Name: user}, nil
+}
+
+// remembers returns the user of a header that was right a short time ago, by a line that is still in the file.
+func (f *File) remembers(p recent.Proof) (user string, ok bool) {
+	l, ok := f.logins.Get(p)
+	if !ok || !f.o.now().Before(l.until) {
+		return "", false
+	}
+	e := (*f.file.Get()).byName[l.user]
+	return l.user, e != nil && e.text == l.line
 }
 
 // Stamp returns 16 bytes that stand for a user's line in the file as it is now, under a key; false for an unknown user. They
@@ -142,18 +164,19 @@ func (f *File) Stamp(key []byte, user string) ([]byte, bool) {
 	return h.Sum(nil)[:16], true
 }
 
+// Version returns a number that is another one whenever the file says something else. It never goes back.
+func (f *File) Version() uint64 { return f.file.Version() }
+
 // A check is what it takes to check a password that is not remembered.
 type check struct {
-	entry    *entry
-	known    bool
-	password string
-	proof    proof
-	origin   origin
+	user, password string
+	proof          recent.Proof
+	origin         origin
 }
 
 // check computes a hash, when it is the turn of the check's origin, and one of the few processors for it is free.
 func (f *File) check(c check) (right bool, err error) {
-	if c.known && f.memory.has(c.proof, f.o.now()) { // by another check, while this one was on its way
+	if _, known := f.remembers(c.proof); known { // by another check, while this one was on its way
 		return true, nil
 	}
 	wait, err := f.throttle.begin(c.origin, f.o.now())
@@ -164,17 +187,18 @@ func (f *File) check(c check) (right bool, err error) {
 	if wait > 0 {
 		f.o.wait(wait)
 	}
-	if right = f.compute(c); right {
-		f.memory.add(c.proof, f.o.now())
+	e, known := (*f.file.Get()).find(c.user, f.seed)
+	if right = f.compute(e, c.password) && known; right {
+		f.logins.Put(c.proof, login{c.user, e.text, f.o.now().Add(rememberFor)})
 	}
 	return right, nil
 }
 
-func (f *File) compute(c check) bool {
+func (f *File) compute(e *entry, password string) bool {
 	f.hashing <- struct{}{}
 	defer func() { <-f.hashing }()
 	f.hashed.Add(1)
-	return c.entry.hash.verify(c.password) && c.known
+	return e.hash.verify(password)
 }
 
 // wrong returns the error for wrong credentials, with a hint where the reason may be one that nobody would find.

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"berth/auth"
+	"berth/auth/recent"
 )
 
 // fixture is a File by a clock that the test turns and that waiting turns.
@@ -61,10 +62,17 @@ func (f *fixture) write(content string) {
 	}
 }
 
+func attempt(user, password, address string) *http.Request {
+	r := httptest.NewRequest(http.MethodGet, "/v2/", nil)
+	r.RemoteAddr = address
+	r.SetBasicAuth(user, password)
+	return r
+}
+
 // login expects an error that matches want; nil for none.
 func (f *fixture) login(user, password, address string, want error) {
 	f.t.Helper()
-	s, err := f.Verify(context.Background(), user, password, address)
+	s, err := f.Authenticate(attempt(user, password, address))
 	if !errors.Is(err, want) {
 		f.t.Fatalf("%s:%s from %s: got %v, want %v", user, password, address, err, want)
 	}
@@ -249,7 +257,7 @@ func TestNobodyIsLockedOut(t *testing.T) {
 
 // Attempts at once gain nothing: all count, and what would have to wait too long is turned away without a hash.
 func TestAttemptsAtOnceAreSlowed(t *testing.T) {
-	th := throttle{trials: recent[origin, trial]{bound: maxOrigins}}
+	th := throttle{trials: recent.Map[origin, trial]{Bound: maxOrigins}}
 	o := origin{"alice", "A"}
 	now := time.Now()
 	var waits []time.Duration
@@ -270,7 +278,7 @@ func TestAttemptsAtOnceAreSlowed(t *testing.T) {
 }
 
 func TestPendingAttemptsAreBounded(t *testing.T) {
-	th := throttle{trials: recent[origin, trial]{bound: maxOrigins}}
+	th := throttle{trials: recent.Map[origin, trial]{Bound: maxOrigins}}
 	now := time.Now()
 	var turned *auth.ThrottledError
 	for i := range maxPending {
@@ -294,7 +302,7 @@ func TestPendingAttemptsAreBounded(t *testing.T) {
 }
 
 func TestAllPendingAttemptsAreBounded(t *testing.T) {
-	th := throttle{trials: recent[origin, trial]{bound: maxOrigins}}
+	th := throttle{trials: recent.Map[origin, trial]{Bound: maxOrigins}}
 	for i := range maxPendings {
 		if _, err := th.begin(origin{"alice", fmt.Sprint(i)}, time.Now()); err != nil {
 			t.Fatal(err)
@@ -303,25 +311,6 @@ func TestAllPendingAttemptsAreBounded(t *testing.T) {
 	var turned *auth.ThrottledError
 	if _, err := th.begin(origin{"alice", "another"}, time.Now()); !errors.As(err, &turned) {
 		t.Fatalf("got %v, want the attempt to be turned away", err)
-	}
-}
-
-func TestMemoryIsBounded(t *testing.T) {
-	var m recent[int, int]
-	m.bound = 10
-	for i := range 1000 {
-		m.put(i, i)
-		if len(m.old)+len(m.new) > 20 {
-			t.Fatalf("%d entries", len(m.old)+len(m.new))
-		}
-		for j := max(0, i-9); j <= i; j++ {
-			if v, ok := m.get(j); !ok || v != j {
-				t.Fatalf("%d is forgotten after %d", j, i)
-			}
-		}
-	}
-	if f := newFixture(t, "# none"); f.memory.proofs.bound != remembered || f.throttle.trials.bound != maxOrigins {
-		t.Error("the memories of a File are not bounded as stated")
 	}
 }
 
@@ -337,7 +326,7 @@ func TestHashingIsBounded(t *testing.T) {
 	f.hashing = make(chan struct{}, 2)
 	var group sync.WaitGroup
 	for range 20 {
-		group.Go(func() { f.compute(check{entry: &entry{hash: slow}}) })
+		group.Go(func() { f.compute(&entry{hash: slow}, "") })
 	}
 	group.Wait()
 	if most.Load() > 2 {
@@ -358,7 +347,7 @@ func TestSameCredentialsAtOnceShareAHash(t *testing.T) {
 	var group sync.WaitGroup
 	for range 50 {
 		group.Go(func() {
-			if _, err := f.Verify(context.Background(), "alice", "secret", "A"); err != nil {
+			if _, err := f.Authenticate(attempt("alice", "secret", "A")); err != nil {
 				t.Error(err)
 			}
 		})
@@ -377,7 +366,7 @@ func TestLeavingClientDoesNotWait(t *testing.T) {
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
-	if _, err := f.Verify(ctx, "alice", "secret", "A"); !errors.Is(err, context.Canceled) {
+	if _, err := f.Authenticate(attempt("alice", "secret", "A").WithContext(ctx)); !errors.Is(err, context.Canceled) {
 		t.Errorf("got %v", err)
 	}
 	for range f.o.Hashing {
@@ -402,7 +391,7 @@ func TestReloadUnderLoad(t *testing.T) {
 	for range 4 {
 		group.Go(func() {
 			for range 300 {
-				if _, err := f.Verify(context.Background(), "alice", "secret", "A"); err != nil {
+				if _, err := f.Authenticate(attempt("alice", "secret", "A")); err != nil {
 					t.Error(err)
 				}
 			}
@@ -427,6 +416,14 @@ func TestPeer(t *testing.T) {
 		if got := peer(remote); got != want {
 			t.Errorf("%s: got %s, want %s", remote, got, want)
 		}
+	}
+}
+
+func TestRememberedPasswordAllocatesNothing(t *testing.T) {
+	f := newFixture(t, "alice:"+hashOf(t, "secret"))
+	r := attempt("alice", "secret", "A")
+	if n := testing.AllocsPerRun(200, func() { f.Authenticate(r) }); n >= 1 {
+		t.Errorf("it allocates %v times", n)
 	}
 }
 

@@ -2,9 +2,9 @@ package htpasswd
 
 import (
 	"bytes"
-	"encoding/binary"
 	"errors"
 	"fmt"
+	"hash/maphash"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -106,15 +106,14 @@ func CheckName(user string) error {
 const empty = "$2a$10$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"
 
 // find returns the entry of a user. For a user that is not there it returns false and the entry of another one, always the
-// same, chosen by a key: unknown users cost what known ones do, in the same proportions, whatever kinds of hashes the file
+// same, chosen by a seed: unknown users cost what known ones do, in the same proportions, whatever kinds of hashes the file
 // has.
-func (t *table) find(user string, key *prover) (*entry, bool) {
+func (t *table) find(user string, seed maphash.Seed) (*entry, bool) {
 	if e := t.byName[user]; e != nil {
 		return e, true
 	}
 	if len(t.inFile) == 0 {
 		return &entry{kind: Bcrypt, text: empty, hash: bcryptHash(empty)}, false
 	}
-	sum := key.sum(user)
-	return t.inFile[binary.BigEndian.Uint64(sum[:])%uint64(len(t.inFile))], false
+	return t.inFile[maphash.String(seed, user)%uint64(len(t.inFile))], false
 }

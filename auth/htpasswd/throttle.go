@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"berth/auth"
+	"berth/auth/recent"
 )
 
 // How failed logins are slowed.
@@ -34,7 +35,7 @@ type trial struct {
 // succeeds, so that many at once gain nothing.
 type throttle struct {
 	mu      sync.Mutex
-	trials  recent[origin, trial]
+	trials  recent.Map[origin, trial]
 	pending map[string]int // attempts under way, by address
 	total   int
 }
@@ -46,7 +47,7 @@ func (t *throttle) begin(o origin, now time.Time) (time.Duration, error) {
 	if t.pending[o.address] >= maxPending || t.total >= maxPendings {
 		return 0, &auth.ThrottledError{RetryAfter: time.Second}
 	}
-	tr, _ := t.trials.get(o)
+	tr, _ := t.trials.Get(o)
 	if now.Sub(tr.last) > forgetAfter {
 		tr = trial{}
 	}
@@ -59,7 +60,7 @@ func (t *throttle) begin(o origin, now time.Time) (time.Duration, error) {
 	}
 	tr.attempts++
 	tr.last, tr.next = now, at.Add(delayAfter(tr.attempts))
-	t.trials.put(o, tr)
+	t.trials.Put(o, tr)
 	if t.pending == nil {
 		t.pending = make(map[string]int)
 	}
@@ -80,7 +81,7 @@ func (t *throttle) done(o origin, succeeded bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if succeeded {
-		t.trials.remove(o)
+		t.trials.Remove(o)
 	}
 	if t.pending[o.address]--; t.pending[o.address] == 0 {
 		delete(t.pending, o.address)

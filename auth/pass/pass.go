@@ -20,13 +20,19 @@ import (
 	"time"
 
 	"berth/auth"
+	"berth/auth/recent"
 )
+
+// remembered bounds the passes that are remembered, in each of two generations.
+const remembered = 4096
 
 // Users are users with passwords.
 type Users interface {
 	auth.Authenticator
 	// Stamp returns 16 bytes that stand for a user and the present password of that user, under a key; false for an unknown user.
 	Stamp(key []byte, user string) ([]byte, bool)
+	// Version returns a number that is another one whenever there may be other stamps.
+	Version() uint64
 }
 
 // IDTokens are users with tokens of somebody else.
@@ -51,6 +57,13 @@ type Office struct {
 	o            Options
 	next         auth.Authenticator
 	key, stamper []byte
+	seen         *recent.Credentials[seen]
+}
+
+// A seen pass was found to be one of a user.
+type seen struct {
+	claim
+	version uint64 // of the users
 }
 
 var _ auth.Authenticator = (*Office)(nil)
@@ -67,7 +80,7 @@ func New(secret []byte, next auth.Authenticator, o Options) (*Office, error) {
 	if o.Now == nil {
 		o.Now = time.Now
 	}
-	f := &Office{o: o, next: next}
+	f := &Office{o: o, next: next, seen: recent.NewCredentials[seen](remembered)}
 	var err error
 	if f.key, err = hkdf.Key(sha256.New, secret, nil, "pass for "+o.Service, sha256.Size); err != nil {
 		return nil, err
@@ -128,26 +141,61 @@ func (f *Office) pass(name string, stamp []byte, now time.Time) Pass {
 // Authenticate returns the subject of a request's pass; what has none is for the next authenticator. Errors match
 // [auth.ErrToken].
 func (f *Office) Authenticate(r *http.Request) (auth.Subject, error) {
-	text, ok, err := auth.BearerToken(r)
-	if !ok || err != nil || !strings.HasPrefix(text, prefix) {
+	text, ok, err := carried(r)
+	if !ok || err != nil {
 		return f.next.Authenticate(r)
 	}
-	c, err := f.decode(text)
+	c, err := f.claimOf(r, text)
 	if err != nil {
 		return auth.Subject{}, err
 	}
 	if f.o.Now().After(c.expires.Add(leeway)) {
 		return auth.Subject{}, fmt.Errorf("%w: it has expired", auth.ErrToken)
 	}
+	return auth.Subject{Name: c.name}, nil
+}
+
+// claimOf returns what the pass of a request says, expired or not. It is verified again when the users may be others.
+func (f *Office) claimOf(r *http.Request, text string) (claim, error) {
+	var version uint64
+	if f.o.Users != nil {
+		version = f.o.Users.Version()
+	}
+	proof, ok := f.seen.Prove(r)
+	if p, known := f.seen.Get(proof); ok && known && p.version == version {
+		return p.claim, nil
+	}
+	c, err := f.decode(text)
+	if err == nil {
+		err = f.verify(c)
+	}
+	if err == nil && ok {
+		f.seen.Put(proof, seen{c, version})
+	}
+	return c, err
+}
+
+// carried returns what may be the pass of a request.
+func carried(r *http.Request) (text string, ok bool, err error) {
+	const usual = "Bearer " + prefix
+	if header := r.Header["Authorization"]; len(header) == 1 && strings.HasPrefix(header[0], usual) {
+		return header[0][len("Bearer "):], true, nil
+	}
+	text, ok, err = auth.BearerToken(r)
+	return text, ok && strings.HasPrefix(text, prefix), err
+}
+
+// verify looks whether the user of a pass still has the password by which it was given.
+func (f *Office) verify(c claim) error {
 	if c.name == "" {
-		return auth.Subject{}, nil
+		return nil
 	}
 	if f.o.Users != nil {
 		if stamp, ok := f.o.Users.Stamp(f.stamper, c.name); ok && hmac.Equal(stamp, c.stamp[:]) {
-			return auth.Subject{Name: c.name}, nil
+			return nil
 		}
 	}
-	return auth.Subject{}, fmt.Errorf("%w: its user was removed or has another password", auth.ErrToken)
+	return fmt.Errorf("%w: its user was removed or has another password", auth.ErrToken)
 }
 
 // leeway is by how much the clocks of replicas and of clients, which reckon by Pass.Issued, may differ.
@@ -168,6 +216,8 @@ const (
 	maxName   = 255
 )
 
+var errForged = fmt.Errorf("%w: it was not made here", auth.ErrToken)
+
 func (f *Office) encode(c claim) string {
 	b := make([]byte, 0, fixedSize+len(c.name))
 	b = binary.BigEndian.AppendUint64(b, uint64(c.expires.Unix()))
@@ -177,18 +227,17 @@ func (f *Office) encode(c claim) string {
 
 // decode returns what a pass of this office says, expired or not. Nothing is read from one whose MAC is wrong.
 func (f *Office) decode(text string) (claim, error) {
-	invalid := fmt.Errorf("%w: it was not made here", auth.ErrToken)
 	encoded, ok := strings.CutPrefix(text, prefix)
 	if !ok || len(encoded) > base64.RawURLEncoding.EncodedLen(fixedSize+maxName) {
-		return claim{}, invalid
+		return claim{}, errForged
 	}
 	b, err := base64.RawURLEncoding.Strict().DecodeString(encoded)
 	if err != nil || len(b) < fixedSize || strings.ContainsAny(encoded, "\r\n") { // which the decoder skips
-		return claim{}, invalid
+		return claim{}, errForged
 	}
 	said, mac := b[:len(b)-sha256.Size], b[len(b)-sha256.Size:]
 	if !hmac.Equal(mac, f.mac(said)) {
-		return claim{}, invalid
+		return claim{}, errForged
 	}
 	return claim{
 		expires: time.Unix(int64(binary.BigEndian.Uint64(said)), 0),

@@ -250,6 +250,9 @@ func TestPassesExpire(t *testing.T) {
 func TestPassesEndWithThePassword(t *testing.T) {
 	w := newWorld(t)
 	ann, bob, nobody := w.issue(basic("ann", "one")), w.issue(basic("bob", "two")), w.issue("")
+	w.is(w.Office, "before", ann, "ann") // and is remembered from now on
+	w.is(w.Office, "before", bob, "bob")
+	w.is(w.Office, "before", nobody, "")
 	w.write("ann", "new")
 	w.refuses(w.Office, "after the password was changed", ann)
 	w.refuses(w.Office, "after the user was removed", bob)
@@ -257,6 +260,30 @@ func TestPassesEndWithThePassword(t *testing.T) {
 	w.is(w.Office, "with the new password", w.issue(basic("ann", "new")), "ann")
 	w.write("ann", "one", "bob", "two") // the same passwords, hashed again
 	w.refuses(w.Office, "after the user came back", bob)
+}
+
+// TestSeenPassCostsLittle: a pass that comes again is neither decoded nor allocates anything, also after other users changed.
+func TestSeenPassCostsLittle(t *testing.T) {
+	w := newWorld(t)
+	r := request("Bearer " + w.issue(basic("ann", "one")))
+	line, err := os.ReadFile(w.path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, more := range []string{"", "# another state\n"} {
+		if err := os.WriteFile(w.path, append(line, more...), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		w.users.Refresh()
+		allocations := testing.AllocsPerRun(200, func() {
+			if s, err := w.Authenticate(r); s.Name != "ann" || err != nil {
+				t.Fatal(s, err)
+			}
+		})
+		if allocations >= 1 {
+			t.Errorf("it allocates %v times", allocations)
+		}
+	}
 }
 
 func TestNewRefuses(t *testing.T) {

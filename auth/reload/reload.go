@@ -38,9 +38,10 @@ type File[T any] struct {
 	parse func(path string, data []byte) (T, error)
 	o     Options
 
-	value atomic.Pointer[T]
-	base  time.Time    // when the file was opened; its monotonic reading is what counts
-	next  atomic.Int64 // when to look again, in nanoseconds since base
+	value   atomic.Pointer[T]
+	version atomic.Uint64
+	base    time.Time    // when the file was opened; its monotonic reading is what counts
+	next    atomic.Int64 // when to look again, in nanoseconds since base
 
 	mu       sync.Mutex // held while looking; guards the rest
 	seen     fs.FileInfo
@@ -74,6 +75,13 @@ func (f *File[T]) Get() *T {
 		f.mu.Unlock()
 	}
 	return f.value.Load()
+}
+
+// Version returns a number that grows each time that the file takes effect. What was worked out from what [File.Get] returned
+// after Version is good for as long as Version returns the same.
+func (f *File[T]) Version() uint64 {
+	f.Get()
+	return f.version.Load()
 }
 
 // Refresh looks at the file at once, however short ago that was last done. Its error is why the file does not take effect,
@@ -124,6 +132,7 @@ func (f *File[T]) load(now time.Time) (changed bool, err error) {
 			return false, err
 		}
 		f.value.Store(&value)
+		f.version.Add(1)
 		changed = true
 	}
 	f.seen, f.sum, f.reported = info, sum, ""

@@ -75,6 +75,21 @@ func TestChangeIsSeenWithinInterval(t *testing.T) {
 	}
 }
 
+func TestVersion(t *testing.T) {
+	f, file := newFixture(t, "one")
+	first := file.Version()
+	f.now = f.now.Add(time.Minute)
+	f.write("bad", f.now)
+	if file.Version() != first {
+		t.Error("a file that does not take effect has another version")
+	}
+	f.now = f.now.Add(time.Minute)
+	f.write("two", f.now)
+	if got := file.Version(); got == first || file.Version() != got {
+		t.Errorf("the version is %d after a change, it was %d", got, first)
+	}
+}
+
 func TestRefreshLooksAtOnce(t *testing.T) {
 	f, file := newFixture(t, "one")
 	f.write("two", f.now)
