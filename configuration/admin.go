@@ -3,6 +3,8 @@ package configuration
 import (
 	"path/filepath"
 	"strings"
+
+	"berth/configuration/strict"
 )
 
 // Admin is the section http.admin.
@@ -15,12 +17,12 @@ type Admin struct {
 	Socket string `yaml:"socket" example:"/run/berth/socket"`
 }
 
-func (a Admin) check(c checking) {
+func (a Admin) check(c strict.Checking) {
 	if a.Socket != "" && (!strings.Contains(a.Socket, "/") || strings.ContainsRune(a.Socket, 0)) {
-		c.fail("socket", "must be the path of a socket such as /run/berth/socket, not %s", quote(a.Socket))
+		c.Fail("socket", "must be the path of a socket such as /run/berth/socket, not %s", strict.Quote(a.Socket))
 	}
 	if a.Socket != "" && a.Disabled {
-		c.fail("socket", "is given, but http.admin.disabled turns it off; keep one")
+		c.Fail("socket", "is given, but http.admin.disabled turns it off; keep one")
 	}
 }
 

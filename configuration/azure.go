@@ -2,6 +2,8 @@ package configuration
 
 import (
 	"strings"
+
+	"berth/configuration/strict"
 )
 
 // Azure is the section storage.azure.
@@ -56,47 +58,47 @@ func (a Azure) Kind() string {
 	return a.Credentials.Type
 }
 
-func (a Azure) check(c checking) {
+func (a Azure) check(c strict.Checking) {
 	switch {
 	case a.AccountName == "":
-		c.fail("accountname", "must be given")
+		c.Fail("accountname", "must be given")
 	case a.ServiceURL == "" && !isName(a.AccountName, 24, ""):
-		c.fail("accountname", "must be 3 to 24 of a-z and 0-9, not %s", quote(a.AccountName))
+		c.Fail("accountname", "must be 3 to 24 of a-z and 0-9, not %s", strict.Quote(a.AccountName))
 	}
 	if a.Container == "" {
-		c.fail("container", "must be given")
+		c.Fail("container", "must be given")
 	} else if !isName(a.Container, 63, "-") {
-		c.fail("container", "must be 3 to 63 of a-z, 0-9 and -, not %s", quote(a.Container))
+		c.Fail("container", "must be 3 to 63 of a-z, 0-9 and -, not %s", strict.Quote(a.Container))
 	}
 	if strings.Trim(a.Realm, "abcdefghijklmnopqrstuvwxyz0123456789.-") != "" || a.Realm == "" {
-		c.fail("realm", "must be a domain such as core.windows.net, not %s", quote(a.Realm))
+		c.Fail("realm", "must be a domain such as core.windows.net, not %s", strict.Quote(a.Realm))
 	}
 	if a.ServiceURL != "" && !isBase(a.ServiceURL) {
-		c.fail("serviceurl", "must be a URL such as https://storage.example.com/registry")
+		c.Fail("serviceurl", "must be a URL such as https://storage.example.com/registry")
 	}
 	if folder := a.Folder(); !isFolder(folder) {
-		c.fail("rootdirectory", "must be a folder of at most %d bytes of ASCII, not %s", maxFolder, quote(a.RootDirectory))
+		c.Fail("rootdirectory", "must be a folder of at most %d bytes of ASCII, not %s", maxFolder, strict.Quote(a.RootDirectory))
 	}
 	a.checkCredentials(c)
 }
 
-func (a Azure) checkCredentials(c checking) {
+func (a Azure) checkCredentials(c strict.Checking) {
 	kind, key := a.Kind(), a.AccountKey.Reveal()
 	switch {
 	case kind == "shared_key" && key == "":
-		c.fail("accountkey", "must be given, since credentials.type is shared_key")
+		c.Fail("accountkey", "must be given, since credentials.type is shared_key")
 	case kind != "" && kind != "shared_key" && key != "":
-		c.warn("accountkey", "ignored, since credentials.type is %s", kind)
+		c.Warn("accountkey", "ignored, since credentials.type is %s", kind)
 	}
 	if o := a.Credentials; kind == "client_secret" {
 		for name, value := range map[string]string{"tenantid": o.TenantID, "clientid": o.ClientID, "secret": o.Secret.Reveal()} {
 			if value == "" {
-				c.fail("credentials."+name, "must be given, since type is client_secret")
+				c.Fail("credentials."+name, "must be given, since type is client_secret")
 			}
 		}
 	}
 	if strings.HasPrefix(a.ServiceURL, "http:") && (kind != "" && kind != "shared_key" || kind == "" && key == "") {
-		c.fail("serviceurl", "must be https, unless requests are signed by an accountkey: whoever hears a token can use it")
+		c.Fail("serviceurl", "must be https, unless requests are signed by an accountkey: whoever hears a token can use it")
 	}
 }
 

@@ -11,6 +11,9 @@ import (
 	"reflect"
 	"strings"
 	"testing"
+	"time"
+
+	"berth/configuration/strict"
 )
 
 var update = flag.Bool("update", false, "rewrite the files that are made from the typed configuration")
@@ -68,7 +71,7 @@ func replacePart(t *testing.T, page, begin, end, part string) string {
 func docComments(t *testing.T) map[string]string {
 	t.Helper()
 	docs := map[string]string{}
-	for _, name := range []string{"config.go", "tls.go", "requests.go", "s3.go", "gcs.go", "azure.go", "admin.go", "metrics.go", "health.go"} {
+	for _, name := range []string{"config.go", "auth.go", "storage.go", "tls.go", "requests.go", "s3.go", "gcs.go", "azure.go", "admin.go", "metrics.go", "health.go"} {
 		file, err := parser.ParseFile(token.NewFileSet(), name, nil, parser.ParseComments)
 		if err != nil {
 			t.Fatal(err)
@@ -96,15 +99,15 @@ func fieldComments(file *ast.File, docs map[string]string) {
 }
 
 // documented calls yield for each key with its depth and its comment.
-func documented(docs map[string]string, section reflect.Type, prefix string, yield func(path string, f field, doc string)) {
-	for _, f := range fields(section) {
-		path := join(prefix, f.key)
-		yield(path, f, docs[section.Name()+"."+f.name])
-		t, suffix := f.typ, ""
+func documented(docs map[string]string, section reflect.Type, prefix string, yield func(path string, f strict.Field, doc string)) {
+	for _, f := range strict.Fields(section) {
+		path := strict.Join(prefix, f.Key)
+		yield(path, f, docs[section.Name()+"."+f.Name])
+		t, suffix := f.Type, ""
 		if t.Kind() == reflect.Slice {
 			t, suffix = t.Elem(), "[]"
 		}
-		if inner, ok := sectionType(t); ok {
+		if inner, ok := strict.SectionType(t); ok {
 			documented(docs, inner, path+suffix, yield)
 		}
 	}
@@ -112,8 +115,8 @@ func documented(docs map[string]string, section reflect.Type, prefix string, yie
 
 func keysTable(docs map[string]string) string {
 	var out strings.Builder
-	documented(docs, reflect.TypeFor[Config](), "", func(path string, f field, doc string) {
-		if _, ok := sectionType(f.typ); ok && !strings.Contains(path, ".") {
+	documented(docs, reflect.TypeFor[Config](), "", func(path string, f strict.Field, doc string) {
+		if _, ok := strict.SectionType(f.Type); ok && !strings.Contains(path, ".") {
 			fmt.Fprintf(&out, "\n### `%s`\n\n%s\n\n| key | value | default | |\n|---|---|---|---|\n", path, doc)
 			return
 		}
@@ -121,34 +124,34 @@ func keysTable(docs map[string]string) string {
 			out.WriteString("\n| key | value | default | |\n|---|---|---|---|\n")
 		}
 		initial := ""
-		if f.initial != "" {
-			initial = "`" + f.initial + "`"
+		if f.Initial != "" {
+			initial = "`" + f.Initial + "`"
 		}
 		fmt.Fprintf(&out, "| `%s` | %s | %s | %s |\n", path, valueOf(f), initial, doc)
 	})
 	return out.String() + "\n"
 }
 
-func valueOf(f field) string {
-	if f.enum != nil {
-		return "`" + strings.Join(f.enum, "`, `") + "`"
+func valueOf(f strict.Field) string {
+	if f.Enum != nil {
+		return "`" + strings.Join(f.Enum, "`, `") + "`"
 	}
 	names := map[reflect.Type]string{
 		reflect.TypeFor[bool](): "true or false", reflect.TypeFor[int](): "number", reflect.TypeFor[string](): "text",
 		reflect.TypeFor[Secret](): "secret", reflect.TypeFor[Size](): "size", reflect.TypeFor[map[string]string](): "name: text",
 		reflect.TypeFor[map[string][]string](): "name: list of texts", reflect.TypeFor[[]string](): "list of texts",
 	}
-	name, ok := names[f.typ]
+	name, ok := names[f.Type]
 	switch {
-	case isDuration(f.typ):
+	case f.Type == reflect.TypeFor[time.Duration]():
 		name = "duration"
-	case !ok && f.typ.Kind() == reflect.Slice:
+	case !ok && f.Type.Kind() == reflect.Slice:
 		name = "list of sections"
 	case !ok:
 		name = "section"
 	}
-	if f.min != "" {
-		name += ", at least " + f.min
+	if f.Min != "" {
+		name += ", at least " + f.Min
 	}
 	return name
 }
@@ -156,16 +159,19 @@ func valueOf(f field) string {
 func foreignTable() string {
 	var out strings.Builder
 	out.WriteString("\n| key | | why |\n|---|---|---|\n")
-	names := map[verdict]string{accepted: "accepted", ignored: "ignored", refused: "**refused**"}
+	names := map[strict.Verdict]string{strict.Accepted: "accepted", strict.Ignored: "ignored", strict.Refused: "**refused**"}
 	for _, f := range foreignKeys {
 		except := ""
-		if f.unless != "" {
-			except = " (but not `" + f.unless + "`)"
+		if f.Unless != "" {
+			except = " (but not `" + f.Unless + "`)"
 		}
-		fmt.Fprintf(&out, "| `%s`%s | %s | %s |\n", f.path, except, names[f.verdict], f.why)
+		fmt.Fprintf(&out, "| `%s`%s | %s | %s |\n", f.Key, except, names[f.Verdict], f.Why)
 	}
 	for _, n := range otherNames {
-		fmt.Fprintf(&out, "| `%s` | accepted | it is another name of `%s` |\n", n.other, n.key)
+		if n.Old {
+			continue
+		}
+		fmt.Fprintf(&out, "| `%s` | accepted | it is another name of `%s` |\n", n.Other, n.Key)
 	}
 	return out.String() + "\n"
 }
@@ -187,7 +193,7 @@ func TestExample(t *testing.T) {
 	if got := lines(err); len(got) != 2 || !strings.Contains(got[0], "storage: has both filesystem") || !strings.Contains(got[1], "auth.none: lets") {
 		t.Errorf("with what is commented out: %q", got)
 	}
-	keys(reflect.TypeFor[Config](), "", func(path string, f field) {
+	strict.Keys(schema.Section, "", func(path string, f strict.Field) {
 		if last := path[strings.LastIndexByte(path, '.')+1:]; !strings.Contains(made, last+":") {
 			t.Errorf("%s is not in the example", path)
 		}
@@ -202,33 +208,33 @@ func example(docs map[string]string) string {
 		"# See docs/configuration.md.\n")
 	chosen := map[string]bool{}
 	var off string // the section that is commented out
-	documented(docs, reflect.TypeFor[Config](), "", func(path string, f field, doc string) {
+	documented(docs, reflect.TypeFor[Config](), "", func(path string, f strict.Field, doc string) {
 		if strings.Contains(path, "[]") {
 			return
 		}
 		indent := strings.Repeat("  ", strings.Count(path, "."))
-		section, _ := sectionType(f.typ)
+		section, _ := strict.SectionType(f.Type)
 		isSection := section.Kind() == reflect.Struct && section != reflect.TypeFor[Secret]()
 		parent := path[:max(strings.LastIndexByte(path, '.'), 0)]
 		mark := ""
 		switch {
 		case off != "" && strings.HasPrefix(path, off+"."):
 			mark = "#-"
-		case f.choice == "optional", f.choice == "" && f.typ.Kind() == reflect.Pointer, f.choice == "required" && chosen[parent]:
+		case f.Choice == "optional", f.Choice == "" && f.Type.Kind() == reflect.Pointer, f.Choice == "required" && chosen[parent]:
 			mark, off = "#-", path
 		}
-		chosen[parent] = chosen[parent] || f.choice != ""
-		value := f.initial
+		chosen[parent] = chosen[parent] || f.Choice != ""
+		value := f.Initial
 		if v, ok := inExample[path]; ok {
 			value = v
 		}
 		switch {
 		case isSection && section.NumField() == 0:
 			value = "{}"
-		case f.key == "version":
-			value = f.example
+		case f.Key == "version":
+			value = f.Example
 		case value == "" && !isSection:
-			value = f.example
+			value = f.Example
 			mark = "#-"
 		}
 		if indent == "" {
@@ -237,10 +243,10 @@ func example(docs map[string]string) string {
 		for _, line := range wrap(doc, 110-len(indent)) {
 			fmt.Fprintf(&out, "%s# %s\n", indent, line)
 		}
-		if len(f.enum) > 1 {
-			fmt.Fprintf(&out, "%s# One of %s.\n", indent, strings.Join(f.enum, ", "))
+		if len(f.Enum) > 1 {
+			fmt.Fprintf(&out, "%s# One of %s.\n", indent, strings.Join(f.Enum, ", "))
 		}
-		fmt.Fprintln(&out, strings.TrimRight(indent+mark+f.key+": "+value, " "))
+		fmt.Fprintln(&out, strings.TrimRight(indent+mark+f.Key+": "+value, " "))
 	})
 	return out.String()
 }

@@ -258,33 +258,6 @@ func TestSecretFiles(t *testing.T) {
 	}
 }
 
-// TestUnderscores holds that a key with underscores can be reached, also one that another key begins.
-func TestUnderscores(t *testing.T) {
-	type inner struct {
-		Retries string `yaml:"retries"`
-		Max     struct {
-			Size int `yaml:"size"`
-		} `yaml:"max"`
-		MaxRetries int `yaml:"max_retries"`
-	}
-	type outer struct {
-		Azure *inner `yaml:"azure"`
-	}
-	for name, want := range map[string]string{
-		"AZURE_MAX_RETRIES": "azure.max_retries", "azure_Max_Size": "azure.max.size", "AZURE_RETRIES": "azure.retries", "AZURE": "azure",
-		"AZURE_MAX": "azure.max",
-	} {
-		if path, _, ok := resolve(reflect.TypeFor[outer](), name); !ok || strings.Join(path, ".") != want {
-			t.Errorf("%s names %q", name, path)
-		}
-	}
-	for _, name := range []string{"AZURE_", "AZURE_MAX_RETRIES_0", "AZUREMAX", "AZURE__MAX"} {
-		if path, _, ok := resolve(reflect.TypeFor[outer](), name); ok {
-			t.Errorf("%s names %q", name, path)
-		}
-	}
-}
-
 // FuzzEnviron takes lines as variables. Whatever they are, each error is one line with a source, a secret is not
 // printed, and what was accepted can be shown and read again.
 func FuzzEnviron(f *testing.F) {
@@ -295,7 +268,7 @@ func FuzzEnviron(f *testing.F) {
 	f.Fuzz(func(t *testing.T, input string) {
 		var environ []string
 		for line := range strings.SplitSeq(input, "\n") {
-			environ = append(environ, variablePrefix+line)
+			environ = append(environ, prefix+line)
 		}
 		read := func(string) ([]byte, error) { return nil, errors.New("no files here") }
 		c, warnings, err := parse("c.yml", []byte(onDisk), environ, read)

@@ -4,6 +4,8 @@ import (
 	"encoding/json"
 	"net/url"
 	"strings"
+
+	"berth/configuration/strict"
 )
 
 // GCS is the section storage.gcs.
@@ -100,42 +102,42 @@ func (g GCS) Folder() string { return strings.Trim(g.RootDirectory, "/") }
 // chunkUnit is what the service takes whole numbers of.
 const chunkUnit = 256 << 10
 
-func (g GCS) check(c checking) {
+func (g GCS) check(c strict.Checking) {
 	if g.Bucket == "" {
-		c.fail("bucket", "must be given")
+		c.Fail("bucket", "must be given")
 	}
 	if g.ChunkSize%chunkUnit != 0 {
-		c.fail("chunksize", "must be a multiple of 256 KiB, such as 8MiB")
+		c.Fail("chunksize", "must be a multiple of 256 KiB, such as 8MiB")
 	}
 	if !isFolder(g.Folder()) {
-		c.fail("rootdirectory", "must be a folder of at most %d bytes of ASCII, not %s", maxFolder, quote(g.RootDirectory))
+		c.Fail("rootdirectory", "must be a folder of at most %d bytes of ASCII, not %s", maxFolder, strict.Quote(g.RootDirectory))
 	}
 	if g.Endpoint != "" && !isOrigin(g.Origin()) {
-		c.fail("endpoint", "must be a URL of scheme and host such as https://storage.example.com, not %s", quote(g.Endpoint))
+		c.Fail("endpoint", "must be a URL of scheme and host such as https://storage.example.com, not %s", strict.Quote(g.Endpoint))
 	}
 	if u, err := url.Parse(g.Proxy.Reveal()); err != nil || g.Proxy.Reveal() != "" && u.Host == "" {
-		c.fail("proxy", "must be a URL such as http://proxy.example.com:3128")
+		c.Fail("proxy", "must be a URL such as http://proxy.example.com:3128")
 	}
 	g.checkCredentials(c)
 }
 
-func (g GCS) checkCredentials(c checking) {
+func (g GCS) checkCredentials(c strict.Checking) {
 	keyFile := g.KeyFile.Reveal()
 	switch {
 	case g.Anonymous && (keyFile != "" || g.Credentials != nil):
-		c.fail("anonymous", "contradicts keyfile and credentials; keep one")
+		c.Fail("anonymous", "contradicts keyfile and credentials; keep one")
 	case keyFile != "" && g.Credentials != nil:
-		c.warn("credentials", "ignored, since there is a keyfile")
+		c.Warn("credentials", "ignored, since there is a keyfile")
 	case isJSON(keyFile) && !json.Valid([]byte(keyFile)):
-		c.fail("keyfile", "is no JSON; a path may be given, too")
+		c.Fail("keyfile", "is no JSON; a path may be given, too")
 	}
 }
 
-func (g GCSCredentials) check(c checking) {
+func (g GCSCredentials) check(c strict.Checking) {
 	if g.ClientEmail == "" {
-		c.fail("client_email", "must be given")
+		c.Fail("client_email", "must be given")
 	}
 	if g.PrivateKey.Reveal() == "" {
-		c.fail("private_key", "must be given")
+		c.Fail("private_key", "must be given")
 	}
 }

@@ -5,6 +5,8 @@ import (
 	"net/url"
 	"slices"
 	"time"
+
+	"berth/configuration/strict"
 )
 
 // Health is the section health. What fails is told by `/readyz`; `/` and `/healthz` answer as long as the process serves.
@@ -70,28 +72,28 @@ type TCPHealth struct {
 	Threshold int `yaml:"threshold" default:"0"`
 }
 
-func (f FileHealth) check(c checking) {
+func (f FileHealth) check(c strict.Checking) {
 	if f.File == "" {
-		c.fail("file", "must be the path of a file")
+		c.Fail("file", "must be the path of a file")
 	}
 }
 
-func (h HTTPHealth) check(c checking) {
+func (h HTTPHealth) check(c strict.Checking) {
 	if u, err := url.Parse(h.URI); err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
-		c.fail("uri", "must be a URL such as https://auth.example.com/healthz")
+		c.Fail("uri", "must be a URL such as https://auth.example.com/healthz")
 	}
 	for _, name := range slices.Sorted(maps.Keys(h.Headers)) {
 		if !headerName.MatchString(name) {
-			c.fail("headers", "%s is not the name of a header", quote(name))
+			c.Fail("headers", "%s is not the name of a header", strict.Quote(name))
 		}
 	}
 	if h.StatusCode > 599 {
-		c.fail("statuscode", "must be a status such as 200, not %d", h.StatusCode)
+		c.Fail("statuscode", "must be a status such as 200, not %d", h.StatusCode)
 	}
 }
 
-func (t TCPHealth) check(c checking) {
+func (t TCPHealth) check(c strict.Checking) {
 	if !isAddress(t.Addr) {
-		c.fail("addr", "must be host:port such as 10.0.0.1:636, not %s", quote(t.Addr))
+		c.Fail("addr", "must be host:port such as 10.0.0.1:636, not %s", strict.Quote(t.Addr))
 	}
 }

@@ -2,39 +2,30 @@ package configuration
 
 import (
 	"cmp"
-	"errors"
 	"fmt"
 	"io"
 	"os"
 	"reflect"
-	"slices"
 	"strings"
+
+	"berth/configuration/strict"
 )
+
+const (
+	prefix       = "REGISTRY_"
+	pathVariable = prefix + "CONFIGURATION_PATH"
+)
+
+// schema is what the file and the variables may have.
+var schema = &strict.Schema{
+	Section: reflect.TypeFor[Config](),
+	Prefix:  prefix,
+	NotKeys: []string{pathVariable, prefix + "VERSION"}, // many images set it to a release; the version of the file is the file's
+	Foreign: foreignKeys, Renamed: otherNames, Variable: fieldNames, Check: check,
+}
 
 // maxFile is the size of the largest file read, configuration or secret, in bytes.
 const maxFile = 1 << 20
-
-// A Warning is something that does not keep the server from starting.
-type Warning struct {
-	Source string // "config.yml:12", or the name of a variable
-	Key    string // the full key, such as "log.level"; empty when it is about no key
-	Text   string
-}
-
-// String returns the warning on one line.
-func (w Warning) String() string {
-	parts := []string{w.Source, w.Key, w.Text}
-	if w.Key == "" {
-		parts = []string{w.Source, w.Text}
-	}
-	return strings.Join(parts, ": ")
-}
-
-// An Error is something that must be changed in the file or in a variable.
-type Error Warning
-
-// Error returns the error on one line.
-func (e *Error) Error() string { return Warning(*e).String() }
 
 // Load reads a file and the variables over it; see [Parse].
 func Load(file string, environ []string) (*Config, []Warning, error) {
@@ -58,74 +49,39 @@ func LoadSections(file string, environ []string, sections ...string) (*Config, e
 	if err != nil {
 		return nil, fmt.Errorf("read the configuration: %w", err)
 	}
-	config, r, err := decode(file, data, environ, readFile)
+	config, doc, err := decode(file, data, environ, readFile)
+	if err == nil {
+		err = doc.Err(sections...)
+	}
 	if err != nil {
 		return nil, err
-	}
-	if !r.full() { // else not all that is wrong is known
-		r.errs = slices.DeleteFunc(r.errs, func(err error) bool {
-			e, known := err.(*Error)
-			return known && e.Key != "" && !slices.ContainsFunc(sections, func(s string) bool { return within(e.Key, s) || within(s, e.Key) })
-		})
-	}
-	if len(r.errs) > 0 {
-		return nil, errors.Join(r.errs...)
 	}
 	return config, nil
 }
 
-// within reports whether a full key is that of a section, or of something below it.
-func within(key, section string) bool { return key == section || strings.HasPrefix(key, section+".") }
-
 // parse is Parse with a way to read the files that variables name.
 func parse(name string, data []byte, environ []string, read func(string) ([]byte, error)) (*Config, []Warning, error) {
-	config, r, err := decode(name, data, environ, read)
+	config, doc, err := decode(name, data, environ, read)
 	if err != nil {
 		return nil, nil, err
 	}
-	if len(r.errs) > 0 {
-		return nil, r.warnings, errors.Join(r.errs...)
+	if err := doc.Err(); err != nil {
+		return nil, doc.Warnings, err
 	}
-	return config, r.warnings, nil
+	return config, doc.Warnings, nil
 }
 
 // decode returns a configuration as far as it could be read, and what is wrong with it; an error when that is all of it.
-func decode(name string, data []byte, environ []string, read func(string) ([]byte, error)) (*Config, *report, error) {
-	root, err := parseYAML(data, func(line int) string { return fmt.Sprintf("%s:%d", name, line) })
+func decode(name string, data []byte, environ []string, read func(string) ([]byte, error)) (*Config, *strict.Document, error) {
+	doc, err := schema.Parse(name, data)
 	if err != nil {
 		return nil, nil, err
 	}
-	r := &report{}
-	r.oldLogLevel(root)
-	r.rename(root)
-	e := environment{report: r, root: root, read: read}
-	e.apply(environ)
-	r.rename(root) // of a variable for the section around
-	r.cloudFront(root)
-
+	doc.Override(environ, read)
+	cloudFront(doc)
 	config := &Config{}
-	d := decoder{report: r, name: name, sources: map[string]string{}}
-	d.section(root, reflect.ValueOf(config).Elem(), "")
-	config.sources = d.sources
-	return config, r, nil
-}
-
-// oldLogLevel makes the old key loglevel log.level, unless that is there too.
-func (r *report) oldLogLevel(root *tree) {
-	const old = "loglevel"
-	value := root.get(old)
-	if value == nil {
-		return
-	}
-	r.warn(value.source, old, "is an old name of log.level")
-	root.remove(old)
-	section := root.add("log", value.source)
-	if section.kind == null {
-		section.kind = mapping
-	}
-	if level := section.add("level", value.source); level.kind == null {
-		*level = *value
-	}
+	config.sources = doc.Decode(config)
+	return config, doc, nil
 }
 
 // Source says where the value of a full key came from: "config.yml:12", the name of a variable, or "default".
@@ -137,6 +93,14 @@ func (c *Config) Source(key string) string {
 func (c *Config) At(key string, err error) error {
 	return &Error{Source: c.Source(key), Key: key, Text: err.Error()}
 }
+
+// Show writes the configuration as YAML in which each value has a comment that says where it came from. Secrets read
+// "***"; but for them, what it writes is a configuration that means the same.
+func (c *Config) Show(w io.Writer) error { return strict.Show(w, *c, c.Source) }
+
+// Diff returns the full keys whose values differ between two configurations, in the order of the file. A list or a mapping
+// counts as one value, and so does a section that only one of them has.
+func Diff(a, b *Config) []string { return strict.Diff(*a, *b) }
 
 // DefaultPaths returns the places where a configuration is looked for when none is named: Berth's, and those of the
 // registry:3 and registry:2 images.
@@ -175,27 +139,4 @@ func readFile(path string) ([]byte, error) {
 		err = fmt.Errorf("%s: larger than %v", path, Size(maxFile))
 	}
 	return data, err
-}
-
-// A report gathers what is wrong.
-type report struct {
-	warnings []Warning
-	errs     []error
-}
-
-// maxErrors is how many errors are reported; a file with more is not a configuration.
-const maxErrors = 100
-
-func (r *report) full() bool { return len(r.errs) >= maxErrors }
-
-func (r *report) fail(source, key, format string, args ...any) {
-	if !r.full() {
-		r.errs = append(r.errs, &Error{source, key, fmt.Sprintf(format, args...)})
-	}
-}
-
-func (r *report) warn(source, key, format string, args ...any) {
-	if len(r.warnings) < maxErrors {
-		r.warnings = append(r.warnings, Warning{source, key, fmt.Sprintf(format, args...)})
-	}
 }

@@ -1,6 +1,10 @@
 package configuration
 
-import "strings"
+import (
+	"strings"
+
+	"berth/configuration/strict"
+)
 
 // Metrics is the section metrics.
 type Metrics struct {
@@ -34,26 +38,26 @@ func (c *Config) Measured() bool { return c.Metrics.Enabled || c.HTTP.Debug.Prom
 // shortSecret is the length below which a secret is easily guessed, in bytes.
 const shortSecret = 12
 
-func (m Metrics) check(c checking) {
+func (m Metrics) check(c strict.Checking) {
 	secret := m.Secret.Reveal()
 	switch {
 	case strings.ContainsFunc(secret, func(r rune) bool { return r <= ' ' || r >= 0x7f }):
-		c.fail("secret", "must have only letters, digits and signs of ASCII, without blanks: it is sent as a password or a token")
+		c.Fail("secret", "must have only letters, digits and signs of ASCII, without blanks: it is sent as a password or a token")
 	case secret != "" && len(secret) < shortSecret:
-		c.d.warn(c.d.sources[c.path+".secret"], c.path+".secret", "is short: who guesses it reads the metrics; take %d characters or more", shortSecret)
+		c.Warn("secret", "is short: who guesses it reads the metrics; take %d characters or more", shortSecret)
 	}
 }
 
-func (h HTTP) checkDebug(c checking) {
+func (h HTTP) checkDebug(c strict.Checking) {
 	if addr := h.Debug.Addr; addr != "" && !isAddress(addr) {
-		c.fail("debug.addr", "must be host:port such as 127.0.0.1:5001 or :5001, not %s", quote(addr))
+		c.Fail("debug.addr", "must be host:port such as 127.0.0.1:5001 or :5001, not %s", strict.Quote(addr))
 	} else if addr != "" && addr == h.Addr {
-		c.fail("debug.addr", "must be another address than that of the registry, http.addr")
+		c.Fail("debug.addr", "must be another address than that of the registry, http.addr")
 	}
 	if h.Debug.Prometheus.Enabled && h.Debug.Addr == "" {
-		c.fail("debug.prometheus.enabled", "needs an address to serve them at, http.debug.addr; see also metrics.enabled")
+		c.Fail("debug.prometheus.enabled", "needs an address to serve them at, http.debug.addr; see also metrics.enabled")
 	}
 	if path := h.Debug.Prometheus.Path; !strings.HasPrefix(path, "/") || strings.HasPrefix(path, "/debug/") || strings.ContainsAny(path, " ?#%") {
-		c.fail("debug.prometheus.path", "must be a path such as /metrics, and not below /debug/, not %s", quote(path))
+		c.Fail("debug.prometheus.path", "must be a path such as /metrics, and not below /debug/, not %s", strict.Quote(path))
 	}
 }

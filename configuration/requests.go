@@ -1,6 +1,10 @@
 package configuration
 
-import "time"
+import (
+	"time"
+
+	"berth/configuration/strict"
+)
 
 // Requests is the section requests. Its limits change at a reload, without a request being cut.
 type Requests struct {
@@ -49,29 +53,29 @@ type Rate struct {
 // maxQueue bounds queues: each request that waits takes some 20 KiB of memory.
 const maxQueue = 1_000_000
 
-func (q Queue) check(c checking) {
+func (q Queue) check(c strict.Checking) {
 	switch {
-	case q.MaxRunning == 0 && c.given("maxinqueue") && q.MaxInQueue > 0:
-		c.fail("maxinqueue", "nothing would ever wait, since maxrunning is 0, which is no limit")
-	case q.MaxRunning == 0 && c.given("maxwaitinqueue") && q.MaxWaitInQueue > 0,
-		q.MaxInQueue == 0 && c.given("maxwaitinqueue") && q.MaxWaitInQueue > 0:
-		c.fail("maxwaitinqueue", "nothing would ever wait, since maxrunning or maxinqueue is 0")
+	case q.MaxRunning == 0 && c.Given("maxinqueue") && q.MaxInQueue > 0:
+		c.Fail("maxinqueue", "nothing would ever wait, since maxrunning is 0, which is no limit")
+	case q.MaxRunning == 0 && c.Given("maxwaitinqueue") && q.MaxWaitInQueue > 0,
+		q.MaxInQueue == 0 && c.Given("maxwaitinqueue") && q.MaxWaitInQueue > 0:
+		c.Fail("maxwaitinqueue", "nothing would ever wait, since maxrunning or maxinqueue is 0")
 	case q.MaxInQueue > maxQueue:
-		c.fail("maxinqueue", "must be at most %d: what waits takes memory", maxQueue)
+		c.Fail("maxinqueue", "must be at most %d: what waits takes memory", maxQueue)
 	case q.MaxWaitInQueue > 0 && q.MaxWaitInQueue < time.Millisecond:
-		c.fail("maxwaitinqueue", "must be 0 or at least 1ms, not %s", formatDuration(q.MaxWaitInQueue))
+		c.Fail("maxwaitinqueue", "must be 0 or at least 1ms, not %s", strict.FormatDuration(q.MaxWaitInQueue))
 	}
 }
 
-func (r Rate) check(c checking) {
+func (r Rate) check(c strict.Checking) {
 	if r.PerSecond == 0 && r.Burst > 0 {
-		c.fail("burst", "has no meaning, since persecond is 0, which is no limit")
+		c.Fail("burst", "has no meaning, since persecond is 0, which is no limit")
 	}
 }
 
-func (r Requests) check(c checking) {
+func (r Requests) check(c strict.Checking) {
 	const least = Size(1 << 20)
 	if r.MaxBlobSize > 0 && r.MaxBlobSize < least {
-		c.fail("maxblobsize", "must be 0 or at least %v, not %v: hardly an image could be pushed", least, r.MaxBlobSize)
+		c.Fail("maxblobsize", "must be 0 or at least %v, not %v: hardly an image could be pushed", least, r.MaxBlobSize)
 	}
 }

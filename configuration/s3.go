@@ -4,6 +4,8 @@ import (
 	"net/url"
 	"strings"
 	"time"
+
+	"berth/configuration/strict"
 )
 
 // S3 is the section storage.s3.
@@ -106,59 +108,59 @@ func isFolder(s string) bool {
 	return len(s) <= maxFolder && !strings.Contains(s, "//") && !strings.ContainsFunc(s, func(r rune) bool { return r <= ' ' || r > '~' })
 }
 
-func (s S3) check(c checking) {
+func (s S3) check(c strict.Checking) {
 	if s.Bucket == "" {
-		c.fail("bucket", "must be given")
+		c.Fail("bucket", "must be given")
 	}
 	if s.Region == "" && s.RegionEndpoint == "" {
-		c.fail("region", "must be given, such as eu-central-1; for a service other than AWS, give regionendpoint")
+		c.Fail("region", "must be given, such as eu-central-1; for a service other than AWS, give regionendpoint")
 	}
 	for key, endpoint := range map[string]string{"regionendpoint": s.Endpoint(), "redirectendpoint": s.Redirects()} {
 		if endpoint != "" && !isOrigin(endpoint) {
-			c.fail(key, "must be a URL of scheme and host such as https://s3.example.com, not %s", quote(endpoint))
+			c.Fail(key, "must be a URL of scheme and host such as https://s3.example.com, not %s", strict.Quote(endpoint))
 		}
 	}
 	s.checkStyle(c)
 	s.checkCredentials(c)
 	if folder := s.Folder(); !isFolder(folder) {
-		c.fail("rootdirectory", "must be a folder of at most %d bytes of ASCII, not %s", maxFolder, quote(s.RootDirectory))
+		c.Fail("rootdirectory", "must be a folder of at most %d bytes of ASCII, not %s", maxFolder, strict.Quote(s.RootDirectory))
 	}
 	if u, err := url.Parse(s.Proxy.Reveal()); err != nil || s.Proxy.Reveal() != "" && u.Host == "" {
-		c.fail("proxy", "must be a URL such as http://proxy.example.com:3128")
+		c.Fail("proxy", "must be a URL such as http://proxy.example.com:3128")
 	}
 }
 
-func (s S3) checkStyle(c checking) {
+func (s S3) checkStyle(c strict.Checking) {
 	if s.ForcePathStyle && s.VirtualHostedStyle {
-		c.fail("virtualhostedstyle", "contradicts forcepathstyle; keep one")
+		c.Fail("virtualhostedstyle", "contradicts forcepathstyle; keep one")
 	}
-	if !s.ForcePathStyle && !s.VirtualHostedStyle && s.RegionEndpoint != "" && c.given("forcepathstyle") {
-		c.warn("forcepathstyle", "a regionendpoint is asked with the bucket in the path anyhow; if it must not be, write virtualhostedstyle: true")
+	if !s.ForcePathStyle && !s.VirtualHostedStyle && s.RegionEndpoint != "" && c.Given("forcepathstyle") {
+		c.Warn("forcepathstyle", "a regionendpoint is asked with the bucket in the path anyhow; if it must not be, write virtualhostedstyle: true")
 	}
 }
 
-func (s S3) checkCredentials(c checking) {
+func (s S3) checkCredentials(c strict.Checking) {
 	switch {
 	case s.AccessKey.Reveal() != "" && s.SecretKey.Reveal() == "":
-		c.fail("secretkey", "must be given, since there is an accesskey")
+		c.Fail("secretkey", "must be given, since there is an accesskey")
 	case s.AccessKey.Reveal() == "" && s.SecretKey.Reveal() != "":
-		c.fail("accesskey", "must be given, since there is a secretkey")
+		c.Fail("accesskey", "must be given, since there is a secretkey")
 	case s.AccessKey.Reveal() == "" && s.SessionToken.Reveal() != "":
-		c.fail("accesskey", "must be given, since there is a sessiontoken")
+		c.Fail("accesskey", "must be given, since there is a sessiontoken")
 	case s.AccessKey.Reveal() != "" && s.CredentialsConfigPath != "":
-		c.warn("credentialsconfigpath", "ignored, since there is an accesskey")
+		c.Warn("credentialsconfigpath", "ignored, since there is an accesskey")
 	}
 }
 
-func (s CloudFront) check(c checking) {
+func (s CloudFront) check(c strict.Checking) {
 	if !isBase(s.BaseURL) {
-		c.fail("baseurl", "must be the URL of a distribution such as https://d111111abcdef8.cloudfront.net")
+		c.Fail("baseurl", "must be the URL of a distribution such as https://d111111abcdef8.cloudfront.net")
 	}
 	if s.PrivateKey == "" {
-		c.fail("privatekey", "must be the path of a file")
+		c.Fail("privatekey", "must be the path of a file")
 	}
 	if s.KeyPairID == "" {
-		c.fail("keypairid", "must be given")
+		c.Fail("keypairid", "must be given")
 	}
 }
 
@@ -168,43 +170,22 @@ func isBase(text string) bool {
 	return err == nil && (u.Scheme == "http" || u.Scheme == "https") && u.Host != "" && u.RawQuery == "" && u.Fragment == "" && u.User == nil
 }
 
-// check refuses several replicas where there can be one only.
-func (s Storage) check(c checking) {
-	if s.Replicas <= 1 {
-		return
-	}
-	switch {
-	case s.InMemory != nil:
-		c.fail("replicas", "several processes cannot share inmemory")
-	case s.EmptyDir != nil:
-		c.fail("replicas", "several processes cannot share emptydir")
-	case s.Filesystem != nil && !s.Filesystem.Shared:
-		c.fail("replicas", "several processes can serve a folder only with storage.filesystem.shared: true")
-	}
-}
-
 // cloudFront moves a CloudFront middleware of distribution to where the storage has it.
-func (r *report) cloudFront(root *tree) {
-	middleware := root.get("middleware")
-	storage := root.get("storage")
-	if middleware == nil || storage == nil {
+func cloudFront(doc *strict.Document) {
+	section := doc.Root.Get("storage").Get("s3")
+	if !section.IsSection() {
 		return
 	}
-	items, section := middleware.get("storage"), storage.get("s3")
-	if items == nil || items.kind != list || section == nil || section.kind != mapping {
-		return
-	}
-	kept := items.items[:0:0]
-	for _, item := range items.items {
-		name, disabled, options := item.get("name"), item.get("disabled"), item.get("options")
-		switch off := disabled != nil && disabled.text == "true"; {
-		case off || name == nil || !strings.EqualFold(name.text, "cloudfront") || options == nil:
-			kept = append(kept, item)
-		case section.get("cloudfront") != nil:
-			r.fail(item.source, "middleware.storage", "is another place of storage.s3.cloudfront; keep one")
+	doc.Root.Get("middleware").Get("storage").DeleteItems(func(item *strict.Tree) bool {
+		options := item.Get("options")
+		switch off := item.Get("disabled").Text() == "true"; {
+		case off || !strings.EqualFold(item.Get("name").Text(), "cloudfront") || options == nil:
+			return false
+		case section.Get("cloudfront") != nil:
+			doc.Fail(item.Source(), "middleware.storage", "is another place of storage.s3.cloudfront; keep one")
 		default:
-			section.entries = append(section.entries, entry{"cloudfront", options})
+			section.Set("cloudfront", options)
 		}
-	}
-	items.items = kept
+		return true
+	})
 }

@@ -5,6 +5,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"berth/configuration/strict"
 )
 
 // TLS is the section http.tls. Without a certificate the registry speaks plain HTTP.
@@ -54,14 +56,14 @@ type ClientCertificate struct {
 }
 
 // checkClientCertificate asks that a certificate prove who has it.
-func (s Config) checkClientCertificate(c checking) {
+func (s Config) checkClientCertificate(c strict.Checking) {
 	rule := s.HTTP.TLS.ClientAuth
 	switch {
 	case s.Auth.ClientCertificate == nil:
 	case len(s.HTTP.TLS.ClientCAs) == 0:
-		c.fail("auth.clientcertificate", "needs http.tls.clientcas, the authorities that say who clients are")
+		c.Fail("auth.clientcertificate", "needs http.tls.clientcas, the authorities that say who clients are")
 	case rule != "" && !strings.Contains(rule, "verify"):
-		c.fail("auth.clientcertificate", "needs certificates that are verified, which http.tls.clientauth: %s does not do", rule)
+		c.Fail("auth.clientcertificate", "needs certificates that are verified, which http.tls.clientauth: %s does not do", rule)
 	}
 }
 
@@ -74,23 +76,23 @@ type HTTP2 struct {
 // Configured reports whether the registry speaks TLS.
 func (t TLS) Configured() bool { return t.Certificate != "" || len(t.Certificates) > 0 }
 
-func (t TLS) check(c checking) {
+func (t TLS) check(c strict.Checking) {
 	checkPair(c, t.Certificate, t.Key)
 	if !t.Configured() && (len(t.ClientCAs) > 0 || t.ClientAuth != "") {
-		c.fail("", "asks for certificates of clients, which needs http.tls.certificate and http.tls.key")
+		c.Fail("", "asks for certificates of clients, which needs http.tls.certificate and http.tls.key")
 	}
 	rules := []string{"request-client-cert", "require-any-client-cert", "verify-client-cert-if-given", "require-and-verify-client-cert"}
 	if t.ClientAuth != "" && !slices.Contains(rules, t.ClientAuth) {
-		c.fail("clientauth", "must be one of %s, not %s", strings.Join(rules, ", "), quote(t.ClientAuth))
+		c.Fail("clientauth", "must be one of %s, not %s", strings.Join(rules, ", "), strict.Quote(t.ClientAuth))
 	}
 	if strings.Contains(t.ClientAuth, "verify") && len(t.ClientCAs) == 0 {
-		c.fail("clientauth", "needs http.tls.clientcas to verify by")
+		c.Fail("clientauth", "needs http.tls.clientcas to verify by")
 	}
 	seen := map[string]bool{}
 	for i, certificate := range t.Certificates {
 		for _, name := range certificate.Hostnames {
 			if name = strings.ToLower(name); seen[name] {
-				c.fail("certificates["+strconv.Itoa(i)+"].hostnames", "%s has a certificate already", quote(name))
+				c.Fail("certificates["+strconv.Itoa(i)+"].hostnames", "%s has a certificate already", strict.Quote(name))
 			}
 			seen[name] = true
 		}
@@ -98,19 +100,19 @@ func (t TLS) check(c checking) {
 	t.checkSuites(c)
 }
 
-func (t TLS) checkSuites(c checking) {
+func (t TLS) checkSuites(c strict.Checking) {
 	for i, name := range t.CipherSuites {
 		key := "ciphersuites[" + strconv.Itoa(i) + "]"
 		switch {
 		case slices.Contains(suites(tls.CipherSuites()), name):
 		case slices.Contains(suites(tls.InsecureCipherSuites()), name):
-			c.fail(key, "%s is insecure", name)
+			c.Fail(key, "%s is insecure", name)
 		default:
-			c.fail(key, "%s is not known; the nearest is %s", quote(name), nearest(name, suites(tls.CipherSuites())))
+			c.Fail(key, "%s is not known; the nearest is %s", strict.Quote(name), strict.Nearest(name, suites(tls.CipherSuites())))
 		}
 	}
 	if t.MinimumTLS == "tls1.3" && len(t.CipherSuites) > 0 {
-		c.d.warn(c.source, c.path+".ciphersuites", "ignored: those of TLS 1.3, the only version left, cannot be chosen")
+		c.Warn("ciphersuites", "ignored: those of TLS 1.3, the only version left, cannot be chosen")
 	}
 }
 
@@ -121,37 +123,37 @@ func suites(known []*tls.CipherSuite) (names []string) {
 	return names
 }
 
-func (t TLSCertificate) check(c checking) {
+func (t TLSCertificate) check(c strict.Checking) {
 	if t.Certificate == "" && t.Key == "" {
-		c.fail("certificate", "must be the path of a file")
+		c.Fail("certificate", "must be the path of a file")
 	}
 	checkPair(c, t.Certificate, t.Key)
 	if len(t.Hostnames) == 0 {
-		c.fail("hostnames", "must name a host")
+		c.Fail("hostnames", "must name a host")
 	}
 	for i, name := range t.Hostnames {
 		if host := strings.TrimPrefix(name, "*."); host == "" || strings.ContainsAny(host, "*:/ ") {
-			c.fail("hostnames["+strconv.Itoa(i)+"]", "must be a name such as registry.example.com or *.example.com, not %s", quote(name))
+			c.Fail("hostnames["+strconv.Itoa(i)+"]", "must be a name such as registry.example.com or *.example.com, not %s", strict.Quote(name))
 		}
 	}
 }
 
-func checkPair(c checking, certificate, key string) {
+func checkPair(c strict.Checking, certificate, key string) {
 	switch {
 	case certificate == "" && key != "":
-		c.fail("certificate", "must be the path of a file, since there is a key")
+		c.Fail("certificate", "must be the path of a file, since there is a key")
 	case certificate != "" && key == "":
-		c.fail("key", "must be the path of a file, since there is a certificate")
+		c.Fail("key", "must be the path of a file, since there is a certificate")
 	}
 }
 
 // checkHTTP2 refuses what HTTP/2 cannot be spoken with (RFC 9113, section 9.2.2).
-func (h HTTP) checkHTTP2(c checking) {
+func (h HTTP) checkHTTP2(c strict.Checking) {
 	needed := []string{"TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256", "TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256"}
 	if h.HTTP2.Disabled || h.TLS.MinimumTLS == "tls1.3" || len(h.TLS.CipherSuites) == 0 {
 		return
 	}
 	if !slices.ContainsFunc(needed, func(name string) bool { return slices.Contains(h.TLS.CipherSuites, name) }) {
-		c.fail("tls.ciphersuites", "must have %s for HTTP/2, or http.http2.disabled be true", strings.Join(needed, " or "))
+		c.Fail("tls.ciphersuites", "must have %s for HTTP/2, or http.http2.disabled be true", strings.Join(needed, " or "))
 	}
 }

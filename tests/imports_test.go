@@ -34,6 +34,7 @@ var layers = [][]string{
 	{"auth", "auth/reload", "auth/recent"},
 	{"metrics", "trace"},
 	{"configuration"},
+	{"configuration/strict", "configuration/schedule"},
 }
 
 // reserved says which packages alone may import a library, by the beginning of its path.
@@ -54,7 +55,7 @@ var reserved = []struct {
 
 // withoutHTTP are the packages into which net/http does not get, not even by way of another.
 var withoutHTTP = []string{"registry", "storage", "storage/filesystem", "storage/memory", "storage/cached", "storage/limited",
-	"storage/measured", "storage/storagetest", "configuration", "registry/gate"}
+	"storage/measured", "storage/storagetest", "configuration", "configuration/strict", "registry/gate"}
 
 // testOnly are modules that only tests have a use for, by the beginning of their path.
 var testOnly = []string{"berth/tests", "github.com/google/go-containerregistry", "github.com/regclient/", "oras.land/", "github.com/containers/",

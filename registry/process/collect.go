@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"berth/configuration"
+	"berth/configuration/schedule"
 	"berth/metrics"
 	"berth/registry"
 	"berth/registry/gc"
@@ -70,7 +71,7 @@ func counted(r *gc.Report, err error) metrics.Collection {
 func (p process) follow(collector *gc.Collector) (func(context.Context), error) {
 	plan := gc.Plan{Interval: p.config.GC.Interval, Log: p.log}
 	if p.config.GC.Schedule != "" {
-		schedule, err := configuration.ParseSchedule(p.config.GC.Schedule)
+		schedule, err := schedule.Parse(p.config.GC.Schedule)
 		if err != nil {
 			return nil, err
 		}
@@ -84,7 +85,7 @@ func due(c *configuration.Config, last *gc.Report, now time.Time) time.Time {
 	if !c.GC.Enabled {
 		return time.Time{}
 	}
-	if schedule, err := configuration.ParseSchedule(c.GC.Schedule); c.GC.Schedule != "" && err == nil {
+	if schedule, err := schedule.Parse(c.GC.Schedule); c.GC.Schedule != "" && err == nil {
 		return schedule.Next(now.Local())
 	}
 	if last == nil {

@@ -1,4 +1,4 @@
-package configuration
+package schedule
 
 import (
 	"testing"
@@ -21,7 +21,7 @@ func TestSchedule(t *testing.T) {
 		{"@weekly", "2026-11-21T10:00", "2026-11-22T00:00"},
 	} {
 		const layout = "2006-01-02T15:04"
-		s, err := ParseSchedule(row.text)
+		s, err := Parse(row.text)
 		after, _ := time.Parse(layout, row.after)
 		if got := s.Next(after).Format(layout); err != nil || got != row.next {
 			t.Errorf("%q after %s is %s, want %s, %v", row.text, row.after, got, row.next, err)
@@ -29,8 +29,8 @@ func TestSchedule(t *testing.T) {
 	}
 	for _, text := range []string{"", "daily", "@never", "* * * *", "* * * * * *", "60 * * * *", "* 24 * * *", "* * 0 * *", "* * * 13 *",
 		"* * * * 8", "5-1 * * * *", "*/0 * * * *", "*/x * * * *", "1-2-3 * * * *", "-1 * * * *", "+1 * * * *", "0 0 30 2 *", "1,, * * * *"} {
-		if s, err := ParseSchedule(text); err == nil {
-			t.Errorf("ParseSchedule(%q) = %+v", text, s)
+		if s, err := Parse(text); err == nil {
+			t.Errorf("Parse(%q) = %+v", text, s)
 		}
 	}
 }
@@ -40,7 +40,7 @@ func TestScheduleAcrossSummerTime(t *testing.T) {
 	if err != nil {
 		t.Skip("this machine has no time zones") // the code has nothing of its own about zones
 	}
-	s, err := ParseSchedule("30 2 * * *")
+	s, err := Parse("30 2 * * *")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -49,12 +49,12 @@ func TestScheduleAcrossSummerTime(t *testing.T) {
 	}
 }
 
-func FuzzParseSchedule(f *testing.F) {
+func FuzzParse(f *testing.F) {
 	for _, text := range []string{"*/5 1-3,7 * jan-mar 1", "@daily", "0 0 31 2 *", "60 * * * *"} {
 		f.Add(text)
 	}
 	f.Fuzz(func(t *testing.T, text string) {
-		s, err := ParseSchedule(text)
+		s, err := Parse(text)
 		after := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
 		if err == nil && !s.Next(after).After(after) {
 			t.Errorf("%q never comes", text)

@@ -1,4 +1,4 @@
-package configuration
+package strict
 
 import (
 	"fmt"
@@ -8,28 +8,35 @@ import (
 	"time"
 )
 
-// A decoder fills a Config from a tree. Each full key is a path of keys joined by dots, with list indices in brackets.
+// Decode fills the struct that into points to, and returns by full key where each value was written. What is absent has its
+// default. [Report.Err] says what is wrong.
+func (d *Document) Decode(into any) (sources map[string]string) {
+	sources = map[string]string{}
+	(&decoder{d, sources}).section(d.Root, reflect.ValueOf(into).Elem(), "")
+	return sources
+}
+
+// A decoder fills a struct from a document. Each full key is a path of keys joined by dots, with list indices in brackets.
 type decoder struct {
-	*report
-	name    string // of the file, the source of what is missing
+	*Document
 	sources map[string]string
 }
 
 // section fills the struct v: first its defaults, then what t has, then the sections that t lacks.
-func (d *decoder) section(t *tree, v reflect.Value, path string) {
-	if choices(path, v.Type()) != nil {
+func (d *decoder) section(t *Tree, v reflect.Value, path string) {
+	if d.schema.choices(path, v.Type()) != nil {
 		t.named()
 	}
 	if t.kind != mapping && t.kind != null {
-		d.fail(t.source, path, "must be a section such as {key: value}, not %v", t)
+		d.Fail(t.source, path, "must be a section such as {key: value}, not %v", t)
 		return
 	}
 	setDefaults(v)
 	seen := map[string]string{}
 	for _, e := range t.entries {
-		key := join(path, e.key)
+		key := Join(path, e.key)
 		if first, twice := seen[e.key]; twice {
-			d.fail(e.value.source, key, "given twice, first at %s", first)
+			d.Fail(e.value.source, key, "given twice, first at %s", first)
 			continue
 		}
 		seen[e.key] = e.value.source
@@ -39,56 +46,56 @@ func (d *decoder) section(t *tree, v reflect.Value, path string) {
 			continue
 		}
 		// A key without a value is absent, but for a driver: `inmemory:` is one.
-		if e.value.kind != null || f.typ.Kind() == reflect.Pointer {
+		if e.value.kind != null || f.Type.Kind() == reflect.Pointer {
 			d.sources[key] = e.value.source
 			d.value(e.value, v.Field(f.index), key, f)
 		}
 	}
 	d.absent(v, path)
 	d.choice(t, path, v.Type())
-	if c, ok := v.Interface().(checker); ok {
-		c.check(checking{d, path, t.source})
+	if d.schema.Check != nil {
+		d.schema.Check(v.Interface(), Checking{d, path, t.source})
 	}
 }
 
 // absent visits the sections that were not written, for their defaults and their checks.
 func (d *decoder) absent(v reflect.Value, path string) {
-	for _, f := range fields(v.Type()) {
-		key := join(path, f.key)
+	for _, f := range Fields(v.Type()) {
+		key := Join(path, f.Key)
 		_, given := d.sources[key]
-		if _, isSection := sectionType(f.typ); isSection && f.typ.Kind() == reflect.Struct && !given {
-			d.section(&tree{source: d.name}, v.Field(f.index), key)
+		if _, isSection := SectionType(f.Type); isSection && f.Type.Kind() == reflect.Struct && !given {
+			d.section(&Tree{source: d.name}, v.Field(f.index), key)
 		}
 	}
 }
 
 // choice checks that a section has no more of its alternatives than it may, and no fewer than it must.
-func (d *decoder) choice(t *tree, path string, section reflect.Type) {
+func (d *decoder) choice(t *Tree, path string, section reflect.Type) {
 	var found []entry
 	var names []string
 	required := false
-	for _, f := range fields(section) {
-		if f.choice != "" {
-			names = append(names, f.key)
-			required = required || f.choice == "required"
+	for _, f := range Fields(section) {
+		if f.Choice != "" {
+			names = append(names, f.Key)
+			required = required || f.Choice == "required"
 		}
 	}
-	for _, key := range choices(path, section) {
-		if value := t.get(key); value != nil {
+	for _, key := range d.schema.choices(path, section) {
+		if value := t.Get(key); value != nil {
 			found = append(found, entry{key, value})
 		}
 	}
 	if len(found) > 1 {
-		d.fail(found[1].value.source, path, "has both %s (%s) and %s; keep one",
+		d.Fail(found[1].value.source, path, "has both %s (%s) and %s; keep one",
 			found[0].key, found[0].value.source, found[1].key)
 	}
 	if len(found) == 0 && required {
-		d.fail(t.source, path, "must have one of %s", strings.Join(names, ", "))
+		d.Fail(t.source, path, "must have one of %s", strings.Join(names, ", "))
 	}
 }
 
-func (d *decoder) value(t *tree, v reflect.Value, path string, f field) {
-	if section, ok := sectionType(v.Type()); ok {
+func (d *decoder) value(t *Tree, v reflect.Value, path string, f Field) {
+	if section, ok := SectionType(v.Type()); ok {
 		if v.Kind() == reflect.Pointer {
 			v.Set(reflect.New(section))
 			v = v.Elem()
@@ -106,9 +113,9 @@ func (d *decoder) value(t *tree, v reflect.Value, path string, f field) {
 	}
 }
 
-func (d *decoder) list(t *tree, v reflect.Value, path string) {
+func (d *decoder) list(t *Tree, v reflect.Value, path string) {
 	if t.kind != list {
-		d.fail(t.source, path, "must be %s, not %v", expected(v.Type()), t)
+		d.Fail(t.source, path, "must be %s, not %v", expected(v.Type()), t)
 		return
 	}
 	v.SetZero() // an empty list is nil, as an absent one
@@ -118,13 +125,13 @@ func (d *decoder) list(t *tree, v reflect.Value, path string) {
 	for i, item := range t.items {
 		key := path + "[" + strconv.Itoa(i) + "]"
 		d.sources[key] = item.source
-		d.value(item, v.Index(i), key, field{})
+		d.value(item, v.Index(i), key, Field{})
 	}
 }
 
-func (d *decoder) mapping(t *tree, v reflect.Value, path string) {
+func (d *decoder) mapping(t *Tree, v reflect.Value, path string) {
 	if t.kind != mapping {
-		d.fail(t.source, path, "must be %s, not %v", expected(v.Type()), t)
+		d.Fail(t.source, path, "must be %s, not %v", expected(v.Type()), t)
 		return
 	}
 	v.SetZero()
@@ -132,48 +139,48 @@ func (d *decoder) mapping(t *tree, v reflect.Value, path string) {
 		v.Set(reflect.MakeMap(v.Type()))
 	}
 	for _, e := range t.entries {
-		key := join(path, e.key)
+		key := Join(path, e.key)
 		if first, twice := d.sources[key]; twice {
-			d.fail(e.value.source, key, "given twice, first at %s", first)
+			d.Fail(e.value.source, key, "given twice, first at %s", first)
 			continue
 		}
 		d.sources[key] = e.value.source
 		value := reflect.New(v.Type().Elem()).Elem()
-		d.value(e.value, value, key, field{})
+		d.value(e.value, value, key, Field{})
 		v.SetMapIndex(reflect.ValueOf(e.key), value)
 	}
 }
 
-func (d *decoder) scalar(t *tree, v reflect.Value, path string, f field) {
+func (d *decoder) scalar(t *Tree, v reflect.Value, path string, f Field) {
 	want, got := expected(v.Type()), t.String()
 	if v.Type() == reflect.TypeFor[Secret]() && t.kind == scalar {
 		got = "***"
 	}
-	if f.enum != nil {
-		want = strings.Join(f.enum, ", ")
-		if len(f.enum) > 1 {
+	if f.Enum != nil {
+		want = strings.Join(f.Enum, ", ")
+		if len(f.Enum) > 1 {
 			want = "one of " + want
 		}
 	}
 	if t.kind != scalar {
-		d.fail(t.source, path, "must be %s, not %s", want, got)
+		d.Fail(t.source, path, "must be %s, not %s", want, got)
 		return
 	}
 	value := reflect.New(v.Type()).Elem()
-	err := setText(value, t.text)
-	if err == nil && f.enum != nil {
-		err = matchEnum(value, f.enum)
+	err := SetText(value, t.text)
+	if err == nil && f.Enum != nil {
+		err = matchEnum(value, f.Enum)
 	}
 	if err != nil {
-		d.fail(t.source, path, "must be %s, not %s", want, got)
+		d.Fail(t.source, path, "must be %s, not %s", want, got)
 		return
 	}
-	if least := leastValue(v.Type(), f.min); value.CanInt() && value.Int() < least.Int() {
-		d.fail(t.source, path, "must be at least %s, not %s", text(least), got)
+	if least := leastValue(v.Type(), f.Min); value.CanInt() && value.Int() < least.Int() {
+		d.Fail(t.source, path, "must be at least %s, not %s", text(least), got)
 		return
 	}
 	if _, isNumber := strconv.ParseInt(t.text, 10, 64); isNumber == nil && t.text != "0" && isDuration(v.Type()) {
-		d.warn(t.source, path, "%s without a unit is in nanoseconds; write %s", t.text, text(value))
+		d.Warn(t.source, path, "%s without a unit is in nanoseconds; write %s", t.text, text(value))
 	}
 	v.Set(value)
 }
@@ -195,16 +202,16 @@ func matchEnum(v reflect.Value, enum []string) error {
 func leastValue(t reflect.Type, tag string) reflect.Value {
 	v := reflect.New(t).Elem()
 	if tag != "" {
-		_ = setText(v, tag)
+		_ = SetText(v, tag)
 	}
 	return v
 }
 
 // setDefaults sets the scalars of the struct v to their defaults.
 func setDefaults(v reflect.Value) {
-	for _, f := range fields(v.Type()) {
-		if f.initial != "" {
-			_ = setText(v.Field(f.index), f.initial)
+	for _, f := range Fields(v.Type()) {
+		if f.Initial != "" {
+			_ = SetText(v.Field(f.index), f.Initial)
 		}
 	}
 }

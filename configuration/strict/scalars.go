@@ -1,4 +1,4 @@
-package configuration
+package strict
 
 import (
 	"errors"
@@ -84,8 +84,8 @@ func ParseDuration(text string) (time.Duration, error) {
 	return days + d, nil
 }
 
-// formatDuration writes a duration without the parts that are zero: 24h, not 24h0m0s.
-func formatDuration(d time.Duration) string {
+// FormatDuration writes a duration without the parts that are zero: 24h, not 24h0m0s.
+func FormatDuration(d time.Duration) string {
 	text := d.String()
 	if strings.HasSuffix(text, "m0s") {
 		text = strings.TrimSuffix(text, "0s")
@@ -133,9 +133,9 @@ func (s Secret) Format(f fmt.State, _ rune) { _, _ = f.Write([]byte(s.String()))
 // MarshalText returns String.
 func (s Secret) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
 
-// setText sets v, of one of the scalar types, to what text says. The caller turns an error into one that names what was
+// SetText sets v, of one of the scalar types, to what text says. The caller turns an error into one that names what was
 // expected and what was found.
-func setText(v reflect.Value, text string) (err error) {
+func SetText(v reflect.Value, text string) (err error) {
 	switch p := v.Addr().Interface().(type) {
 	case *string:
 		*p = text
@@ -155,10 +155,10 @@ func setText(v reflect.Value, text string) (err error) {
 	return err
 }
 
-// text is the inverse of setText, but for secrets.
+// text is the inverse of SetText, but for secrets.
 func text(v reflect.Value) string {
 	if d, ok := v.Interface().(time.Duration); ok {
-		return formatDuration(d)
+		return FormatDuration(d)
 	}
 	return fmt.Sprint(v.Interface())
 }
@@ -186,7 +186,7 @@ func expected(t reflect.Type) string {
 	case reflect.TypeFor[time.Duration]():
 		return "a duration such as 30s, 12h or 7d"
 	}
-	switch _, isSection := sectionType(t); {
+	switch _, isSection := SectionType(t); {
 	case t.Kind() == reflect.Slice:
 		return "a list such as [a, b]"
 	case t.Kind() == reflect.Map || isSection:

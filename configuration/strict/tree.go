@@ -1,4 +1,4 @@
-package configuration
+package strict
 
 import (
 	"bytes"
@@ -23,13 +23,14 @@ const (
 	mapping
 )
 
-// A tree is a YAML value that knows where it was written: "config.yml:12", or the name of a variable. Unlike yaml.Node
-// it has no aliases, and its scalars have no types: what a text means is decided by the field it is for.
-type tree struct {
+// A Tree is a YAML value that knows where it was written: "config.yml:12", or the name of a variable. Unlike yaml.Node
+// it has no aliases, and its scalars have no types: what a text means is decided by the field it is for. A nil Tree is what was not
+// written: all that it is asked for is missing.
+type Tree struct {
 	source  string
 	kind    kind
 	text    string  // of a scalar
-	items   []*tree // of a list
+	items   []*Tree // of a list
 	entries []entry // of a mapping, as written: a key may occur twice
 
 	chosen choice // of a section with alternatives
@@ -44,16 +45,16 @@ type choice struct {
 
 type entry struct {
 	key   string
-	value *tree
+	value *Tree
 }
 
 // parseYAML reads one document. source makes the source of a value from its line.
-func parseYAML(data []byte, source func(line int) string) (*tree, error) {
+func parseYAML(data []byte, source func(line int) string) (*Tree, error) {
 	dec := yaml.NewDecoder(bytes.NewReader(data))
 	var doc, next yaml.Node
 	err := dec.Decode(&doc)
 	if errors.Is(err, io.EOF) {
-		return &tree{source: source(1)}, nil
+		return &Tree{source: source(1)}, nil
 	}
 	if err != nil {
 		return nil, syntaxError(err, data, source)
@@ -101,8 +102,8 @@ type converter struct {
 }
 
 // tree converts n. The line is that of the key in front of n, since a value may begin on a later one.
-func (c *converter) tree(n *yaml.Node, line int) *tree {
-	t := &tree{source: c.source(line)}
+func (c *converter) tree(n *yaml.Node, line int) *Tree {
+	t := &Tree{source: c.source(line)}
 	if c.left--; c.left < 0 {
 		return t
 	}
@@ -128,8 +129,35 @@ func (c *converter) tree(n *yaml.Node, line int) *tree {
 	return t
 }
 
-// get returns the value of a key, or nil.
-func (t *tree) get(key string) *tree {
+// Source says where t was written.
+func (t *Tree) Source() string { return t.source }
+
+// Text returns the text of a scalar, "" of all else.
+func (t *Tree) Text() string {
+	if t == nil {
+		return ""
+	}
+	return t.text
+}
+
+// IsSection reports whether t has keys.
+func (t *Tree) IsSection() bool { return t != nil && t.kind == mapping }
+
+// Set adds a key to a section that has no such key.
+func (t *Tree) Set(key string, value *Tree) { t.entries = append(t.entries, entry{key, value}) }
+
+// DeleteItems takes out of a list what del is true of.
+func (t *Tree) DeleteItems(del func(item *Tree) bool) {
+	if t != nil {
+		t.items = slices.DeleteFunc(t.items, del)
+	}
+}
+
+// Get returns the value of a key, or nil.
+func (t *Tree) Get(key string) *Tree {
+	if t == nil {
+		return nil
+	}
 	for _, e := range t.entries {
 		if e.key == key {
 			return e.value
@@ -139,17 +167,17 @@ func (t *tree) get(key string) *tree {
 }
 
 // add returns the value of a key, which is made null when there is none.
-func (t *tree) add(key, source string) *tree {
-	if found := t.get(key); found != nil {
+func (t *Tree) add(key, source string) *Tree {
+	if found := t.Get(key); found != nil {
 		return found
 	}
-	value := &tree{source: source}
+	value := &Tree{source: source}
 	t.entries = append(t.entries, entry{key, value})
 	return value
 }
 
 // addAll is add for a full key, with the sections around it.
-func (t *tree) addAll(path, source string) *tree {
+func (t *Tree) addAll(path, source string) *Tree {
 	for key := range strings.SplitSeq(path, ".") {
 		if t.kind == null {
 			t.kind = mapping
@@ -159,19 +187,19 @@ func (t *tree) addAll(path, source string) *tree {
 	return t
 }
 
-func (t *tree) remove(keys ...string) {
+func (t *Tree) remove(keys ...string) {
 	t.entries = slices.DeleteFunc(t.entries, func(e entry) bool { return slices.Contains(keys, e.key) })
 }
 
 // named turns a section that is written as the name of one of its alternatives into one that has that key.
-func (t *tree) named() {
+func (t *Tree) named() {
 	if t.kind == scalar {
-		*t = tree{source: t.source, kind: mapping, entries: []entry{{t.text, &tree{source: t.source}}}}
+		*t = Tree{source: t.source, kind: mapping, entries: []entry{{t.text, &Tree{source: t.source}}}}
 	}
 }
 
 // String describes a value for an error.
-func (t *tree) String() string {
+func (t *Tree) String() string {
 	switch t.kind {
 	case list:
 		return "a list"
@@ -180,11 +208,11 @@ func (t *tree) String() string {
 	case null:
 		return "nothing"
 	}
-	return quote(t.text)
+	return Quote(t.text)
 }
 
-// quote shows a text on one line, cut when it is long.
-func quote(text string) string {
+// Quote shows a text on one line, cut when it is long.
+func Quote(text string) string {
 	const most = 60
 	if runes := []rune(text); len(runes) > most {
 		text = string(runes[:most]) + "…"

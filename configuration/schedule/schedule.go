@@ -1,4 +1,5 @@
-package configuration
+// Package schedule says when something is to be done, as crontab(5) does.
+package schedule
 
 import (
 	"errors"
@@ -15,8 +16,8 @@ type Schedule struct {
 	anyDay, anyWeekday                bool   // they are *: when neither is, either will do
 }
 
-// scheduleNames are what stands for five fields.
-func scheduleNames(text string) string {
+// expand returns the five fields that a name stands for.
+func expand(text string) string {
 	switch text {
 	case "@hourly":
 		return "0 * * * *"
@@ -30,9 +31,9 @@ func scheduleNames(text string) string {
 	return text
 }
 
-// ParseSchedule reads a schedule. One that never comes, such as the 30th of February, is an error.
-func ParseSchedule(text string) (Schedule, error) {
-	fields := strings.Fields(scheduleNames(strings.TrimSpace(text)))
+// Parse reads a schedule. One that never comes, such as the 30th of February, is an error.
+func Parse(text string) (Schedule, error) {
+	fields := strings.Fields(expand(strings.TrimSpace(text)))
 	if len(fields) != 5 {
 		return Schedule{}, errors.New("a schedule has five fields such as 30 3 * * *: minute, hour, day, month, day of the week")
 	}

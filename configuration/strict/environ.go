@@ -1,4 +1,4 @@
-package configuration
+package strict
 
 import (
 	"cmp"
@@ -11,16 +11,17 @@ import (
 	"unicode/utf8"
 )
 
-const (
-	variablePrefix  = "REGISTRY_"
-	pathVariable    = "REGISTRY_CONFIGURATION_PATH"
-	versionVariable = "REGISTRY_VERSION" // many images set it to a release; the version of the file is the file's
-)
+// Override writes the variables of environ ("NAME=value") that begin with the prefix of the schema into the document, by the types
+// of the keys they name. read reads the file that a variable for a secret names.
+func (d *Document) Override(environ []string, read func(file string) ([]byte, error)) {
+	e := environment{Document: d, read: read}
+	e.apply(environ)
+	d.rename() // of a variable for the section around
+}
 
-// An environment writes REGISTRY_* variables into the tree of a file, by the types of the keys they name.
+// An environment writes variables into a document.
 type environment struct {
-	*report
-	root *tree
+	*Document
 	read func(file string) ([]byte, error)
 }
 
@@ -34,7 +35,7 @@ func (e *environment) apply(environ []string) {
 	var names []string
 	for _, variable := range environ {
 		name, value, _ := strings.Cut(variable, "=")
-		if strings.HasPrefix(name, variablePrefix) && name != pathVariable && name != versionVariable {
+		if strings.HasPrefix(name, e.schema.Prefix) && !slices.Contains(e.schema.NotKeys, name) {
 			byName[name] = value
 			names = append(names, name)
 		}
@@ -56,66 +57,64 @@ func padded(name string) string {
 	return strings.Join(parts, "_")
 }
 
-// kubernetes matches the variables that Kubernetes and Docker links make for a service called registry, or registry-x.
+// kubernetes matches the variables that Kubernetes and Docker links make for a service that is called as the
+// prefix is, or begins so.
 var kubernetes = regexp.MustCompile(
-	`^REGISTRY_(.+_)?(SERVICE_HOST|SERVICE_PORT(_.+)?|PORT_[0-9]+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)$`)
+	`^(.+_)?(SERVICE_HOST|SERVICE_PORT(_.+)?|PORT_[0-9]+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)$`)
 
-func (s setting) isKubernetes() bool {
-	return kubernetes.MatchString(s.name) || strings.HasSuffix(s.name, "_PORT") && strings.Contains(s.value, "://")
+func (s setting) isKubernetes(prefix string) bool {
+	return kubernetes.MatchString(strings.TrimPrefix(s.name, prefix)) || strings.HasSuffix(s.name, "_PORT") && strings.Contains(s.value, "://")
 }
 
 func (e *environment) set(s setting) {
 	if !utf8.ValidString(s.name) || strings.ContainsFunc(s.name, unicode.IsControl) {
-		e.warn(quote(s.name), "", "ignored: no key has such a name")
+		e.Warn(Quote(s.name), "", "ignored: no key has such a name")
 		return
 	}
 	if !utf8.ValidString(s.value) {
-		e.fail(s.name, "", "is not UTF-8")
+		e.Fail(s.name, "", "is not UTF-8")
 		return
 	}
-	config := reflect.TypeFor[Config]()
-	rest := keyName(s.name)
-	if path, leaf, ok := resolve(config, rest); ok {
+	rest := e.schema.keyName(s.name)
+	if path, leaf, ok := resolve(e.schema.Section, rest); ok {
 		e.write(path, s, e.literal(s, leaf))
 		return
 	}
 	if stem, ok := strings.CutSuffix(rest, "_FILE"); ok {
-		if path, leaf, ok := resolve(config, stem); ok && leaf == reflect.TypeFor[Secret]() {
+		if path, leaf, ok := resolve(e.schema.Section, stem); ok && leaf == reflect.TypeFor[Secret]() {
 			e.write(path, s, e.secretFile(s, path))
 			return
 		}
 	}
-	if s.isKubernetes() {
+	if s.isKubernetes(e.schema.Prefix) {
 		return
 	}
-	if path := foreignPath(rest); path != nil {
+	if path := e.schema.foreignPath(rest); path != nil {
 		e.write(path, s, s.guess())
 		return
 	}
-	if len(e.warnings) < maxErrors {
-		e.warn(s.name, "", "unknown variable; the nearest is %s", nearest(s.name, variables()))
+	if len(e.Warnings) < maxErrors {
+		e.Warn(s.name, "", "unknown variable; the nearest is %s", Nearest(s.name, e.schema.variables()))
 	}
 }
 
 // write puts a value where its variable says, unless it could not be read.
-func (e *environment) write(path []string, s setting, value *tree) {
+func (e *environment) write(path []string, s setting, value *Tree) {
 	if value != nil {
-		e.put(e.root, reflect.TypeFor[Config](), path, "", s, value)
+		e.put(e.Root, e.schema.Section, path, "", s, value)
 	}
 }
 
 // keyName returns a variable's name without its prefix, and with the names of keys for those of fields.
-func keyName(name string) string {
-	rest := strings.TrimPrefix(name, variablePrefix)
-	for _, f := range fieldNames {
-		if tail, ok := cutName(rest, spelled(f.field)); ok {
-			return strings.TrimSuffix(spelled(f.key)+"_"+tail, "_")
+func (s *Schema) keyName(name string) string {
+	rest := strings.TrimPrefix(name, s.Prefix)
+	for _, f := range s.Variable {
+		if tail, ok := cutName(rest, spelled(f.Other)); ok {
+			return strings.TrimSuffix(spelled(f.Key)+"_"+tail, "_")
 		}
 	}
 	return rest
 }
-
-func spelled(path string) string { return strings.TrimPrefix(variable(path), variablePrefix) }
 
 // cutName returns what follows name and "_" in rest, or nothing when rest is name.
 func cutName(rest, name string) (string, bool) {
@@ -128,17 +127,23 @@ func cutName(rest, name string) (string, bool) {
 	return rest[len(name)+1:], true
 }
 
+// Resolve returns the full key that a variable is for, with an index in place of each list's element.
+func (s *Schema) Resolve(variable string) (path string, ok bool) {
+	keys, _, ok := resolve(s.Section, s.keyName(variable))
+	return strings.Join(keys, "."), ok
+}
+
 // resolve finds what a name means in t: the keys and indices on the way, and the type at its end. Since keys may have
 // underscores themselves, every key that the name could begin with is tried.
 func resolve(t reflect.Type, rest string) (path []string, leaf reflect.Type, ok bool) {
 	if rest == "" {
 		return nil, t, true
 	}
-	if section, isSection := sectionType(t); isSection {
-		for _, f := range fields(section) {
-			if tail, match := cutName(rest, f.key); match {
-				if path, leaf, ok := resolve(f.typ, tail); ok {
-					return append([]string{f.key}, path...), leaf, true
+	if section, isSection := SectionType(t); isSection {
+		for _, f := range Fields(section) {
+			if tail, match := cutName(rest, f.Key); match {
+				if path, leaf, ok := resolve(f.Type, tail); ok {
+					return append([]string{f.Key}, path...), leaf, true
 				}
 			}
 		}
@@ -168,12 +173,12 @@ func resolve(t reflect.Type, rest string) (path []string, leaf reflect.Type, ok 
 	return append([]string{key}, path...), leaf, ok
 }
 
-// foreignPath finds the row of foreignKeys that a name falls under, or that falls under it, and returns the keys it
+// foreignPath finds the row of Foreign that a name falls under, or that falls under it, and returns the keys it
 // stands for.
-func foreignPath(rest string) []string {
-	for _, f := range foreignKeys {
-		path := strings.Split(f.path, ".")
-		if tail, ok := cutName(rest, spelled(f.path)); ok {
+func (s *Schema) foreignPath(rest string) []string {
+	for _, f := range s.Foreign {
+		path := strings.Split(f.Key, ".")
+		if tail, ok := cutName(rest, spelled(f.Key)); ok {
 			if tail != "" {
 				path = append(path, strings.Split(strings.ToLower(tail), "_")...)
 			}
@@ -190,7 +195,7 @@ func foreignPath(rest string) []string {
 
 // literal makes the value of a variable for a key of type t. Texts are taken as they are, so that secrets may consist
 // of digits, and begin with anything; quotes around them are taken off.
-func (e *environment) literal(s setting, t reflect.Type) *tree {
+func (e *environment) literal(s setting, t reflect.Type) *Tree {
 	switch t.Kind() {
 	case reflect.Slice, reflect.Map, reflect.Pointer:
 		return e.document(s)
@@ -209,47 +214,47 @@ func (e *environment) literal(s setting, t reflect.Type) *tree {
 			return quoted
 		}
 	}
-	return &tree{source: s.name, kind: scalar, text: text}
+	return &Tree{source: s.name, kind: scalar, text: text}
 }
 
 // document reads a value as YAML. The error does not repeat what YAML says, which may quote the value.
-func (e *environment) document(s setting) *tree {
+func (e *environment) document(s setting) *Tree {
 	t, err := parseYAML([]byte(s.value), func(int) string { return s.name })
 	if err != nil {
-		e.fail(s.name, "", "not valid YAML; write a list as [a, b], a section as {key: value}")
+		e.Fail(s.name, "", "not valid YAML; write a list as [a, b], a section as {key: value}")
 		return nil
 	}
 	return t
 }
 
 // guess makes the value of a variable for a key that has no type here: YAML, or else a text.
-func (s setting) guess() *tree {
+func (s setting) guess() *Tree {
 	t, err := parseYAML([]byte(s.value), func(int) string { return s.name })
 	if err != nil {
-		return &tree{source: s.name, kind: scalar, text: s.value}
+		return &Tree{source: s.name, kind: scalar, text: s.value}
 	}
 	return t
 }
 
-func (e *environment) secretFile(s setting, path []string) *tree {
+func (e *environment) secretFile(s setting, path []string) *Tree {
 	data, err := e.read(s.value)
 	if err != nil {
-		e.fail(s.name, strings.Join(path, "."), "read the file it names: %v", err)
+		e.Fail(s.name, strings.Join(path, "."), "read the file it names: %v", err)
 		return nil
 	}
 	text := strings.TrimSuffix(strings.TrimSuffix(string(data), "\n"), "\r")
 	if text == "" {
-		e.fail(s.name, strings.Join(path, "."), "%s is empty", quote(s.value))
+		e.Fail(s.name, strings.Join(path, "."), "%s is empty", Quote(s.value))
 		return nil
 	}
-	return &tree{source: s.name, kind: scalar, text: text}
+	return &Tree{source: s.name, kind: scalar, text: text}
 }
 
 // put writes value at path below at, which is of type t (foreignType when no section has it) and has the full key done.
-func (e *environment) put(at *tree, t reflect.Type, path []string, done string, s setting, value *tree) {
+func (e *environment) put(at *Tree, t reflect.Type, path []string, done string, s setting, value *Tree) {
 	var alternatives []string
-	if section, ok := sectionType(t); ok {
-		alternatives = choices(done, section)
+	if section, ok := SectionType(t); ok {
+		alternatives = e.schema.choices(done, section)
 	}
 	if len(path) == 0 {
 		e.replace(at, value, alternatives, s)
@@ -274,14 +279,14 @@ func (e *environment) put(at *tree, t reflect.Type, path []string, done string, 
 	if t.Kind() == reflect.Map {
 		key = existingKey(at, key)
 	}
-	e.put(at.add(key, s.name), below(t, key), path[1:], join(done, key), s, value)
+	e.put(at.add(key, s.name), below(t, key), path[1:], Join(done, key), s, value)
 }
 
 // replace gives a key its new value. The name of an alternative in place of a section (REGISTRY_STORAGE=inmemory)
 // switches to it and leaves the rest of the section as it is.
-func (e *environment) replace(at, value *tree, alternatives []string, s setting) {
+func (e *environment) replace(at, value *Tree, alternatives []string, s setting) {
 	if at.source+"_FILE" == s.name {
-		e.fail(s.name, "", "%s is set too; keep one", at.source)
+		e.Fail(s.name, "", "%s is set too; keep one", at.source)
 		return
 	}
 	if alternatives == nil {
@@ -289,7 +294,7 @@ func (e *environment) replace(at, value *tree, alternatives []string, s setting)
 		return
 	}
 	if value.kind == null {
-		e.fail(s.name, "", "is empty, which would remove the section; unset it, or name one of %s",
+		e.Fail(s.name, "", "is empty, which would remove the section; unset it, or name one of %s",
 			strings.Join(alternatives, ", "))
 		return
 	}
@@ -303,7 +308,7 @@ func (e *environment) replace(at, value *tree, alternatives []string, s setting)
 		*at = *value
 		key = ""
 		for _, other := range alternatives {
-			if at.get(other) != nil {
+			if at.Get(other) != nil {
 				key = other
 			}
 		}
@@ -313,16 +318,16 @@ func (e *environment) replace(at, value *tree, alternatives []string, s setting)
 
 // choose makes key the alternative of a section, in place of what the file has. It returns false when other variables
 // have chosen otherwise.
-func (e *environment) choose(at *tree, key, path string, alternatives []string, s setting) bool {
+func (e *environment) choose(at *Tree, key, path string, alternatives []string, s setting) bool {
 	c := at.chosen
 	switch {
 	case c.key == key:
 		return true
 	case c.key != "" && c.explicit:
-		e.warn(s.name, "", "ignored, since %s chooses %s", c.variable, c.key)
+		e.Warn(s.name, "", "ignored, since %s chooses %s", c.variable, c.key)
 		return false
 	case c.key != "":
-		e.fail(s.name, "", "is for %s, but %s is for %s; choose one by %s", key, c.variable, c.key, variable(path))
+		e.Fail(s.name, "", "is for %s, but %s is for %s; choose one by %s", key, c.variable, c.key, e.schema.VariableOf(path))
 		return false
 	}
 	at.remove(slices.DeleteFunc(alternatives, func(other string) bool { return other == key })...)
@@ -331,7 +336,7 @@ func (e *environment) choose(at *tree, key, path string, alternatives []string, 
 }
 
 // element returns the element of a list to write to; one past the end appends.
-func (e *environment) element(at *tree, index string, s setting) *tree {
+func (e *environment) element(at *Tree, index string, s setting) *Tree {
 	if at.kind == null {
 		at.kind = list
 	}
@@ -340,16 +345,16 @@ func (e *environment) element(at *tree, index string, s setting) *tree {
 	case at.kind != list:
 		return nil
 	case i > len(at.items):
-		e.fail(s.name, "", "the list has %d elements, so the next index is %d, not %d", len(at.items), len(at.items), i)
+		e.Fail(s.name, "", "the list has %d elements, so the next index is %d, not %d", len(at.items), len(at.items), i)
 		return nil
 	case i == len(at.items):
-		at.items = append(at.items, &tree{source: s.name})
+		at.items = append(at.items, &Tree{source: s.name})
 	}
 	return at.items[i]
 }
 
 // existingKey returns the key of a map that equals key without regard to case, or key.
-func existingKey(at *tree, key string) string {
+func existingKey(at *Tree, key string) string {
 	for _, e := range at.entries {
 		if strings.EqualFold(e.key, key) {
 			return e.key
@@ -359,10 +364,10 @@ func existingKey(at *tree, key string) string {
 }
 
 // variables returns the name of every variable that may be set.
-func variables() []string {
+func (s *Schema) variables() []string {
 	var names []string
-	for _, path := range known() {
-		names = append(names, variable(path))
+	for _, path := range s.known() {
+		names = append(names, s.VariableOf(path))
 	}
 	return names
 }

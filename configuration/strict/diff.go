@@ -1,17 +1,17 @@
-package configuration
+package strict
 
 import "reflect"
 
-// Diff returns the full keys whose values differ between two configurations, in the order of the file. A list or a mapping
+// Diff returns the full keys whose values differ between two sections of a type, in the order of the file. A list or a mapping
 // counts as one value, and so does a section that only one of them has.
-func Diff(a, b *Config) []string {
+func Diff(a, b any) []string {
 	var different []string
-	diff(reflect.ValueOf(*a), reflect.ValueOf(*b), "", &different)
+	diff(reflect.ValueOf(a), reflect.ValueOf(b), "", &different)
 	return different
 }
 
 func diff(a, b reflect.Value, path string, different *[]string) {
-	_, isSection := sectionType(a.Type())
+	_, isSection := SectionType(a.Type())
 	if isSection && a.Kind() == reflect.Pointer && !a.IsNil() && !b.IsNil() {
 		a, b = a.Elem(), b.Elem()
 	}
@@ -21,7 +21,7 @@ func diff(a, b reflect.Value, path string, different *[]string) {
 		}
 		return
 	}
-	for _, f := range fields(a.Type()) {
-		diff(a.Field(f.index), b.Field(f.index), join(path, f.key), different)
+	for _, f := range Fields(a.Type()) {
+		diff(a.Field(f.index), b.Field(f.index), Join(path, f.Key), different)
 	}
 }
