@@ -21,6 +21,7 @@ import (
 
 	"github.com/golang-jwt/jwt/v5"
 
+	"berth/tests/bench/wire"
 	"berth/tests/harness"
 )
 
@@ -120,9 +121,9 @@ func asPass(s *server) (authorization string, err error) {
 	if s.authorization == "" {
 		return "", nil
 	}
-	ask := request{method: "GET", path: "/v2/_berth/auth/token?service=" + benchService, header: "Authorization: " + s.authorization + "\r\n"}
+	ask := wire.Request{Method: "GET", Path: "/v2/_berth/auth/token?service=" + benchService, Header: "Authorization: " + s.authorization + "\r\n"}
 	var body bytes.Buffer
-	if err := alone(s, func(c *client) error { return c.fetch(http.StatusOK, ask.head(), &body) }); err != nil {
+	if err := alone(s, func(c *wire.Client) error { return c.Fetch(http.StatusOK, ask.Head(), &body) }); err != nil {
 		return "", err
 	}
 	var answer struct{ Token string }
@@ -148,8 +149,8 @@ func credited(credentials func(*server) (string, error)) func(*server) ([]sample
 		for i := range all {
 			all[i].header = plain + "Authorization: " + authorization + "\r\n"
 		}
-		wrong := request{method: "GET", path: all[0].path, header: plain + "Authorization: " + garbled(authorization) + "\r\n"}
-		return all, alone(s, func(c *client) error { return c.do(http.StatusUnauthorized, wrong.head(), nil, nil) })
+		wrong := wire.Request{Method: "GET", Path: all[0].path, Header: plain + "Authorization: " + garbled(authorization) + "\r\n"}
+		return all, alone(s, func(c *wire.Client) error { return c.Do(http.StatusUnauthorized, wrong.Head(), nil, nil) })
 	}
 }
 

@@ -6,10 +6,11 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
-	"slices"
 	"strings"
 	"testing"
 	"time"
+
+	"berth/tests/bench/wire"
 )
 
 func serve(t *testing.T, handler http.HandlerFunc) *server {
@@ -17,49 +18,6 @@ func serve(t *testing.T, handler http.HandlerFunc) *server {
 	s := httptest.NewServer(handler)
 	t.Cleanup(s.Close)
 	return &server{addr: s.Listener.Addr().String(), seeded: map[string]any{}}
-}
-
-func TestClientReadsEveryFraming(t *testing.T) {
-	large := noise(3*mib, 1)
-	s := serve(t, func(w http.ResponseWriter, r *http.Request) {
-		w.Header().Set("Location", "http://other/where?x=1")
-		switch r.URL.Path {
-		case "/chunked":
-			for part := range slices.Chunk(large, 100_000) {
-				w.Write(part)
-				w.(http.Flusher).Flush()
-			}
-		case "/empty":
-			w.WriteHeader(http.StatusNoContent)
-		default:
-			http.ServeContent(w, r, "", time.Time{}, bytes.NewReader(large))
-		}
-	})
-	answers := []struct {
-		path   string
-		status int
-		length int64
-	}{{"/chunked", 200, 3 * mib}, {"/empty", 204, 0}, {"/plain", 200, 3 * mib}, {"/empty", 204, 0}, {"/chunked", 200, 3 * mib}}
-	err := alone(s, func(c *client) error { // on one connection: what one request leaves unread, the next one finds
-		for _, a := range answers {
-			if err := c.do(a.status, request{method: "GET", path: a.path}.head(), nil, nil); err != nil {
-				return err
-			}
-			if c.length != a.length || string(c.location) != "http://other/where?x=1" {
-				t.Errorf("%s: length %d, location %q", a.path, c.length, c.location)
-			}
-			if a.length == 0 {
-				continue
-			}
-			if err := check(c, sample{path: a.path, size: a.length, digest: digestOf(large)}); err != nil {
-				return err
-			}
-		}
-		return c.do(200, request{method: "HEAD", path: "/plain"}.head(), nil, nil)
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
 }
 
 func TestWrongAnswersFail(t *testing.T) {
@@ -70,8 +28,8 @@ func TestWrongAnswersFail(t *testing.T) {
 		}
 		io.WriteString(w, "content")
 	})
-	err := alone(s, func(c *client) error {
-		return c.do(200, request{method: "GET", path: "/refused"}.head(), nil, nil)
+	err := alone(s, func(c *wire.Client) error {
+		return c.Do(200, wire.Request{Method: "GET", Path: "/refused"}.Head(), nil, nil)
 	})
 	if err == nil || !strings.Contains(err.Error(), "because") {
 		t.Errorf("a wrong status gives %v", err)
@@ -80,11 +38,11 @@ func TestWrongAnswersFail(t *testing.T) {
 	long, other := right, right
 	long.size, other.digest = 8, digestOf([]byte("contents"))
 	for _, wrong := range []sample{long, other} {
-		if err := alone(s, func(c *client) error { return check(c, wrong) }); err == nil {
+		if err := alone(s, func(c *wire.Client) error { return check(c, wrong) }); err == nil {
 			t.Errorf("check accepts %+v", wrong)
 		}
 	}
-	if err := alone(s, func(c *client) error { return check(c, right) }); err != nil {
+	if err := alone(s, func(c *wire.Client) error { return check(c, right) }); err != nil {
 		t.Error(err)
 	}
 	if err := alone(s, requests("GET", []sample{long}, 0)); err == nil {
@@ -183,7 +141,7 @@ func TestSummary(t *testing.T) {
 
 func TestRepeatEnds(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
-	w := &worker{step: func(*client) error { cancel(); return nil }}
+	w := &worker{step: func(*wire.Client) error { cancel(); return nil }}
 	if err := w.repeat(ctx, time.Hour); err == nil || len(w.took) != 1 {
 		t.Errorf("%d operations after the end: %v", len(w.took), err)
 	}

@@ -8,6 +8,8 @@ import (
 	"slices"
 	"sync"
 	"time"
+
+	"berth/tests/bench/wire"
 )
 
 // An operation is a row of the table: requests that several clients make over and over.
@@ -36,7 +38,7 @@ type load struct {
 }
 
 // A step is one operation. It fails unless the answer is right.
-type step func(c *client) error
+type step func(c *wire.Client) error
 
 // A result is what one run has measured.
 type result struct {
@@ -61,7 +63,7 @@ func (b *bench) load(ctx context.Context, op operation, s *server, l *load) (res
 		if err != nil {
 			return result{}, err
 		}
-		defer c.close()
+		defer c.Close()
 		step, err := l.worker(n)
 		if err != nil {
 			return result{}, err
@@ -98,7 +100,7 @@ func (s *server) forgetPeak() error {
 }
 
 type worker struct {
-	client *client
+	client *wire.Client
 	step   step
 	took   []time.Duration // by each operation of the last repeat
 	total  time.Duration   // of the last repeat
@@ -160,7 +162,7 @@ func median[T cmp.Ordered](list []T) T {
 }
 
 // each runs f for 0 … n-1 on several connections at once.
-func each(s *server, clients, n int, f func(c *client, i int) error) error {
+func each(s *server, clients, n int, f func(c *wire.Client, i int) error) error {
 	numbers := make([]int, clients)
 	for k := range numbers {
 		numbers[k] = k
@@ -170,7 +172,7 @@ func each(s *server, clients, n int, f func(c *client, i int) error) error {
 		if err != nil {
 			return err
 		}
-		defer c.close()
+		defer c.Close()
 		for i := k; i < n; i += clients {
 			if err := f(c, i); err != nil {
 				return err
@@ -181,6 +183,6 @@ func each(s *server, clients, n int, f func(c *client, i int) error) error {
 }
 
 // alone runs f on a connection.
-func alone(s *server, f func(c *client) error) error {
-	return each(s, 1, 1, func(c *client, _ int) error { return f(c) })
+func alone(s *server, f func(c *wire.Client) error) error {
+	return each(s, 1, 1, func(c *wire.Client, _ int) error { return f(c) })
 }

@@ -7,6 +7,8 @@ import (
 	"path/filepath"
 	"slices"
 	"time"
+
+	"berth/tests/bench/wire"
 )
 
 // A measurement is rows that are no rates: how costs grow, memory, and starting.
@@ -50,7 +52,7 @@ func tagCosts(s *server) ([]figure, error) {
 	}
 	few, many := &tagPusher{repository: "bench/few"}, &tagPusher{repository: "bench/many"}
 	var deleted []float64
-	err = alone(s, func(c *client) error {
+	err = alone(s, func(c *wire.Client) error {
 		for n := range pushes + deletes {
 			if err := errors.Join(few.push(s, c), many.push(s, c)); err != nil {
 				return err
@@ -58,8 +60,8 @@ func tagCosts(s *server) ([]figure, error) {
 			if n < pushes {
 				continue
 			}
-			head := request{method: "DELETE", path: "/v2/bench/many/manifests/" + pushed[n].digest}.head()
-			took, err := timed(func() error { return c.do(202, head, nil, nil) })
+			head := wire.Request{Method: "DELETE", Path: "/v2/bench/many/manifests/" + pushed[n].digest}.Head()
+			took, err := timed(func() error { return c.Do(202, head, nil, nil) })
 			if err != nil {
 				return err
 			}
@@ -88,7 +90,7 @@ type tagPusher struct {
 	took       []float64
 }
 
-func (p *tagPusher) push(s *server, c *client) (err error) {
+func (p *tagPusher) push(s *server, c *wire.Client) (err error) {
 	if p.parts == nil {
 		if p.parts, err = seedLayers(s, p.repository); err != nil {
 			return err
@@ -137,14 +139,14 @@ func memoryUse(s *server) ([]figure, error) {
 
 // idleMemory returns the resident memory of a server with connections that have each been used once.
 func idleMemory(s *server) (int64, error) {
-	ping := request{method: "GET", path: "/v2/"}.head()
+	ping := wire.Request{Method: "GET", Path: "/v2/"}.Head()
 	for range idleConnections {
 		c, err := s.dial(time.Now().Add(grace))
 		if err != nil {
 			return 0, err
 		}
-		defer c.close()
-		if err := c.do(200, ping, nil, nil); err != nil {
+		defer c.Close()
+		if err := c.Do(200, ping, nil, nil); err != nil {
 			return 0, err
 		}
 	}
@@ -157,31 +159,31 @@ func idleMemory(s *server) (int64, error) {
 func feedUploads(s *server) error {
 	body := noise(overlappingSize-tailSize, 1)
 	began := time.Now()
-	return each(s, overlapping, overlapping, func(c *client, n int) error {
+	return each(s, overlapping, overlapping, func(c *wire.Client, n int) error {
 		content := newSeries(body, n)
 		if err := content.next(); err != nil {
 			return err
 		}
 		p := newPusher(workerRepository(n), content, false)
-		if err := c.do(202, p.begin, nil, nil); err != nil {
+		if err := c.Do(202, p.begin, nil, nil); err != nil {
 			return err
 		}
-		head := appendLocation([]byte("PUT "), c.location)
+		head := appendLocation([]byte("PUT "), c.Location)
 		head = append(append(append(head, "digest="...), p.digest...), p.rest...)
-		if _, err := c.conn.Write(head); err != nil {
+		if _, err := c.Write(head); err != nil {
 			return err
 		}
 		piece := len(body)/overlappingPieces + 1
 		for i := range overlappingPieces {
 			time.Sleep(time.Until(began.Add(feeding * time.Duration(i+1) / overlappingPieces)))
-			if _, err := c.conn.Write(body[i*piece : min((i+1)*piece, len(body))]); err != nil {
+			if _, err := c.Write(body[i*piece : min((i+1)*piece, len(body))]); err != nil {
 				return err
 			}
 		}
-		if _, err := c.conn.Write(content.tail); err != nil {
+		if _, err := c.Write(content.tail); err != nil {
 			return err
 		}
-		if err := c.receive(201, head, nil); err != nil {
+		if err := c.Receive(201, head, nil); err != nil {
 			return err
 		}
 		return checkPushed(c, workerRepository(n), content)
@@ -238,7 +240,7 @@ func fillStore(s *server) error {
 	for n := range pushers {
 		pushers[n] = newPusher(fmt.Sprintf("bench/r%d", n), newSeries(body, n), true)
 	}
-	err := each(s, clients, storedBlobs, func(c *client, i int) error { return pushers[i%clients].push(c) })
+	err := each(s, clients, storedBlobs, func(c *wire.Client, i int) error { return pushers[i%clients].push(c) })
 	for r := 0; r < repositories && err == nil; r++ {
 		_, err = seedManifests(s, fmt.Sprintf("bench/r%d", r), storedTags/repositories, clients)
 	}

@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"fmt"
 	"strconv"
+
+	"berth/tests/bench/wire"
 )
 
 // uploads returns the path where uploads to a repository begin.
@@ -38,48 +40,48 @@ func newPusher(repository string, content *series, single bool) *pusher {
 		method = "POST"
 		p.begin = []byte("POST " + uploads(repository) + "?")
 	} else {
-		p.begin = request{method: "POST", path: uploads(repository)}.head()
+		p.begin = wire.Request{Method: "POST", Path: uploads(repository)}.Head()
 	}
-	p.rest = request{method: method, header: "Content-Type: application/octet-stream\r\n", length: content.size()}.appendRest(nil)
+	p.rest = wire.Request{Method: method, Header: "Content-Type: application/octet-stream\r\n", Length: content.size()}.AppendRest(nil)
 	return p
 }
 
 // push pushes the next content.
-func (p *pusher) push(c *client) error {
+func (p *pusher) push(c *wire.Client) error {
 	if err := p.next(); err != nil {
 		return err
 	}
 	if p.single {
 		p.head = append(p.head[:0], p.begin...)
 	} else {
-		if err := c.do(202, p.begin, nil, nil); err != nil {
+		if err := c.Do(202, p.begin, nil, nil); err != nil {
 			return err
 		}
-		p.head = appendLocation(append(p.head[:0], "PUT "...), c.location)
+		p.head = appendLocation(append(p.head[:0], "PUT "...), c.Location)
 	}
 	p.head = append(append(append(p.head, "digest="...), p.digest...), p.rest...)
-	return c.do(201, p.head, p.body, p.tail)
+	return c.Do(201, p.head, p.body, p.tail)
 }
 
 // pushBlob pushes one blob, for a store to be filled.
-func pushBlob(c *client, repository string, content []byte, mediaType string) (part, error) {
-	if err := c.do(202, request{method: "POST", path: uploads(repository)}.head(), nil, nil); err != nil {
+func pushBlob(c *wire.Client, repository string, content []byte, mediaType string) (part, error) {
+	if err := c.Do(202, wire.Request{Method: "POST", Path: uploads(repository)}.Head(), nil, nil); err != nil {
 		return part{}, err
 	}
 	p := part{mediaType: mediaType, digest: digestOf(content), size: len(content)}
-	path := string(appendLocation(nil, c.location)) + "digest=" + p.digest
-	put := request{method: "PUT", path: path, header: "Content-Type: application/octet-stream\r\n", length: len(content)}
-	return p, c.do(201, put.head(), content, nil)
+	path := string(appendLocation(nil, c.Location)) + "digest=" + p.digest
+	put := wire.Request{Method: "PUT", Path: path, Header: "Content-Type: application/octet-stream\r\n", Length: len(content)}
+	return p, c.Do(201, put.Head(), content, nil)
 }
 
 // pushManifest pushes one manifest.
-func pushManifest(c *client, repository, reference string, manifest []byte) (part, error) {
-	put := request{
-		method: "PUT", path: "/v2/" + repository + "/manifests/" + reference,
-		header: "Content-Type: " + imageType + "\r\n", length: len(manifest),
+func pushManifest(c *wire.Client, repository, reference string, manifest []byte) (part, error) {
+	put := wire.Request{
+		Method: "PUT", Path: "/v2/" + repository + "/manifests/" + reference,
+		Header: "Content-Type: " + imageType + "\r\n", Length: len(manifest),
 	}
 	p := part{mediaType: imageType, digest: digestOf(manifest), size: len(manifest)}
-	return p, c.do(201, put.head(), manifest, nil)
+	return p, c.Do(201, put.Head(), manifest, nil)
 }
 
 // blobPush is the operation of pushing blobs, each client to a repository of its own.
@@ -94,7 +96,7 @@ func blobPush(size int, single bool) func(*server) (*load, error) {
 				return p.push, nil
 			},
 			verify: func() error {
-				return each(s, 1, len(pushers), func(c *client, n int) error {
+				return each(s, 1, len(pushers), func(c *wire.Client, n int) error {
 					return checkPushed(c, workerRepository(n), pushers[n].series)
 				})
 			},
@@ -105,7 +107,7 @@ func blobPush(size int, single bool) func(*server) (*load, error) {
 func workerRepository(n int) string { return fmt.Sprintf("bench/worker%d", n) }
 
 // checkPushed looks whether a server has the content that a series is at.
-func checkPushed(c *client, repository string, content *series) error {
+func checkPushed(c *wire.Client, repository string, content *series) error {
 	digest := string(content.digest)
 	return check(c, sample{path: "/v2/" + repository + "/blobs/" + digest, size: int64(content.size()), digest: digest})
 }
@@ -137,12 +139,12 @@ func newImagePusher(bodies [][]byte, worker int) *imagePusher {
 	for _, part := range parts {
 		p.digests = append(p.digests, bytes.Index(p.manifest, []byte(part.digest)))
 	}
-	p.rest = request{method: "PUT", header: "Content-Type: " + imageType + "\r\n", length: len(p.manifest)}.appendRest(nil)
+	p.rest = wire.Request{Method: "PUT", Header: "Content-Type: " + imageType + "\r\n", Length: len(p.manifest)}.AppendRest(nil)
 	return p
 }
 
 // push pushes the next image, under the next tag.
-func (p *imagePusher) push(c *client) error {
+func (p *imagePusher) push(c *wire.Client) error {
 	for i, blob := range p.blobs {
 		if err := blob.push(c); err != nil {
 			return err
@@ -151,7 +153,7 @@ func (p *imagePusher) push(c *client) error {
 	}
 	p.tag++
 	p.head = append(strconv.AppendInt(append(p.head[:0], p.path...), int64(p.tag), 10), p.rest...)
-	return c.do(201, p.head, p.manifest, nil)
+	return c.Do(201, p.head, p.manifest, nil)
 }
 
 // imagePush is the operation of pushing images, each client to a repository of its own.
@@ -161,7 +163,7 @@ func imagePush(s *server) (*load, error) {
 		bodies = append(bodies, noise(size-tailSize, byte(i)))
 	}
 	var pushers []*imagePusher
-	verify := func(c *client, n int) error {
+	verify := func(c *wire.Client, n int) error {
 		p := pushers[n]
 		for _, blob := range p.blobs {
 			if err := checkPushed(c, workerRepository(n), blob.series); err != nil {

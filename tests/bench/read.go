@@ -5,6 +5,8 @@ import (
 	"encoding/hex"
 	"fmt"
 	"net/http"
+
+	"berth/tests/bench/wire"
 )
 
 // acceptImage is asked for because the peer answers 404 without it.
@@ -19,7 +21,7 @@ type sample struct {
 }
 
 func (s sample) head(method string) []byte {
-	return request{method: method, path: s.path, header: s.header}.head()
+	return wire.Request{Method: method, Path: s.path, Header: s.header}.Head()
 }
 
 func (s sample) want() int {
@@ -30,13 +32,13 @@ func (s sample) want() int {
 }
 
 // check gets a sample and hashes what comes back.
-func check(c *client, s sample) error {
+func check(c *wire.Client, s sample) error {
 	hash := sha256.New()
-	if err := c.fetch(s.want(), s.head("GET"), hash); err != nil {
+	if err := c.Fetch(s.want(), s.head("GET"), hash); err != nil {
 		return err
 	}
-	if got := "sha256:" + hex.EncodeToString(hash.Sum(nil)); got != s.digest || c.length != s.size {
-		return fmt.Errorf("%s: %d bytes with digest %s, not %d with %s", s.path, c.length, got, s.size, s.digest)
+	if got := "sha256:" + hex.EncodeToString(hash.Sum(nil)); got != s.digest || c.Length != s.size {
+		return fmt.Errorf("%s: %d bytes with digest %s, not %d with %s", s.path, c.Length, got, s.size, s.digest)
 	}
 	return nil
 }
@@ -48,7 +50,7 @@ func reading(method string, samples func(*server) ([]sample, error)) func(*serve
 		if err != nil {
 			return nil, err
 		}
-		if err := each(s, 1, len(all), func(c *client, i int) error { return check(c, all[i]) }); err != nil {
+		if err := each(s, 1, len(all), func(c *wire.Client, i int) error { return check(c, all[i]) }); err != nil {
 			return nil, err
 		}
 		return &load{worker: func(n int) (step, error) { return requests(method, all, n), nil }}, nil
@@ -61,14 +63,14 @@ func requests(method string, samples []sample, n int) step {
 	for i, s := range samples {
 		heads[i] = s.head(method)
 	}
-	return func(c *client) error {
+	return func(c *wire.Client) error {
 		i := n % len(samples)
 		n++
-		if err := c.do(samples[i].want(), heads[i], nil, nil); err != nil {
+		if err := c.Do(samples[i].want(), heads[i], nil, nil); err != nil {
 			return err
 		}
-		if c.length != samples[i].size {
-			return fmt.Errorf("%s: length %d, not %d", firstLine(heads[i]), c.length, samples[i].size)
+		if c.Length != samples[i].size {
+			return fmt.Errorf("%s: length %d, not %d", wire.FirstLine(heads[i]), c.Length, samples[i].size)
 		}
 		return nil
 	}

@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+
+	"berth/tests/bench/wire"
 )
 
 // seed fills the store of a server with something that is known by a name, once.
@@ -30,7 +32,7 @@ const (
 func seedBlobs(s *server, size, count int) ([]sample, error) {
 	return seed(s, fmt.Sprintf("%d blobs of %d bytes", count, size), func() ([]sample, error) {
 		all := make([]sample, count)
-		return all, each(s, min(count, 4), count, func(c *client, i int) error {
+		return all, each(s, min(count, 4), count, func(c *wire.Client, i int) error {
 			p, err := pushBlob(c, readRepository, noise(size, byte(i)), layerType)
 			all[i] = sample{path: "/v2/" + readRepository + "/blobs/" + p.digest, size: int64(size), digest: p.digest}
 			return err
@@ -68,7 +70,7 @@ func seedManifests(s *server, repository string, count, clients int) ([]part, er
 			return nil, err
 		}
 		all := make([]part, count)
-		return all, each(s, clients, count, func(c *client, i int) error {
+		return all, each(s, clients, count, func(c *wire.Client, i int) error {
 			var err error
 			all[i], err = pushManifest(c, repository, fmt.Sprintf("t%d", i), image(parts[0], parts[1:], fmt.Sprint(i)))
 			return err
@@ -78,7 +80,7 @@ func seedManifests(s *server, repository string, count, clients int) ([]part, er
 
 // seedLayers pushes a configuration and five layers to a repository.
 func seedLayers(s *server, repository string) (parts []part, err error) {
-	return parts, alone(s, func(c *client) error {
+	return parts, alone(s, func(c *wire.Client) error {
 		for i := range 6 {
 			mediaType := layerType
 			if i == 0 {
@@ -125,8 +127,8 @@ const (
 // listed fetches a list once, counts its elements and returns it as a sample of the same length.
 func listed(s *server, path, member string, want int) ([]sample, error) {
 	var body bytes.Buffer
-	err := each(s, 1, 1, func(c *client, _ int) error {
-		return c.fetch(http.StatusOK, request{method: "GET", path: path}.head(), &body)
+	err := each(s, 1, 1, func(c *wire.Client, _ int) error {
+		return c.Fetch(http.StatusOK, wire.Request{Method: "GET", Path: path}.Head(), &body)
 	})
 	if err != nil {
 		return nil, err
@@ -157,7 +159,7 @@ func tagList(query string, want int) func(*server) ([]sample, error) {
 
 func catalog(s *server) ([]sample, error) {
 	_, err := seed(s, "repositories", func() (struct{}, error) {
-		return struct{}{}, each(s, 8, manyRepositories, func(c *client, i int) error {
+		return struct{}{}, each(s, 8, manyRepositories, func(c *wire.Client, i int) error {
 			repository := fmt.Sprintf("many/r%d", i)
 			config, err := pushBlob(c, repository, []byte("{}"), configType)
 			if err != nil {
@@ -185,7 +187,7 @@ func referrers() func(*server) ([]sample, error) {
 			}
 			body := noise(size, 0)
 			all := []sample{{path: "/v2/" + repository + "/manifests/list", size: int64(size), digest: digestOf(body)}}
-			return all, alone(s, func(c *client) error { _, err := pushManifest(c, repository, "list", body); return err })
+			return all, alone(s, func(c *wire.Client) error { _, err := pushManifest(c, repository, "list", body); return err })
 		}
 		subject, err := seedReferrers(s, repository)
 		if err != nil {
@@ -202,7 +204,7 @@ func referrers() func(*server) ([]sample, error) {
 func seedReferrers(s *server, repository string) (subject string, err error) {
 	return seed(s, "referrers", func() (subject string, err error) {
 		var empty, target part
-		err = alone(s, func(c *client) (err error) {
+		err = alone(s, func(c *wire.Client) (err error) {
 			if empty, err = pushBlob(c, repository, []byte("{}"), "application/vnd.oci.empty.v1+json"); err != nil {
 				return err
 			}
@@ -212,7 +214,7 @@ func seedReferrers(s *server, repository string) (subject string, err error) {
 		if err != nil {
 			return "", err
 		}
-		return target.digest, each(s, 4, manyReferrers, func(c *client, i int) error {
+		return target.digest, each(s, 4, manyReferrers, func(c *wire.Client, i int) error {
 			manifest := attachment(empty, target, fmt.Sprint(i))
 			_, err := pushManifest(c, repository, digestOf(manifest), manifest)
 			return err

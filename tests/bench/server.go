@@ -16,6 +16,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"berth/tests/bench/wire"
 )
 
 // A target is a registry to measure.
@@ -193,14 +195,19 @@ func (s *server) awaitReady(began time.Time) error {
 	}
 }
 
+// dial connects to the server and fails whatever is not done by the deadline.
+func (s *server) dial(deadline time.Time) (*wire.Client, error) {
+	return wire.Dial(s.addr, s.tls, deadline)
+}
+
 // ask sends one GET, which must be answered by 200.
 func (s *server) ask(path string) error {
 	c, err := s.dial(time.Now().Add(10 * time.Second))
 	if err != nil {
 		return err
 	}
-	defer c.close()
-	return c.do(200, request{method: "GET", path: path}.head(), nil, nil)
+	defer c.Close()
+	return c.Do(200, wire.Request{Method: "GET", Path: path}.Head(), nil, nil)
 }
 
 // stop ends the server, gently for five seconds, and waits for that.

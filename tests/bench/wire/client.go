@@ -1,4 +1,6 @@
-package main
+// Package wire is a client of HTTP/1.1 that costs as little as a client can: it writes requests rendered beforehand, and looks at no
+// more of a response than a benchmark has to.
+package wire
 
 import (
 	"bytes"
@@ -11,24 +13,24 @@ import (
 	"time"
 )
 
-// A client is one kept connection that writes requests rendered beforehand and reads their responses, with as little work
+// A Client is one kept connection that writes requests rendered beforehand and reads their responses, with as little work
 // as that can be done: client and servers share the processors. Bodies are read and thrown away. Dropping them in the
 // kernel (MSG_TRUNC) was no faster and is what no client does. Not safe for concurrent use.
-type client struct {
+type Client struct {
 	conn net.Conn
 
 	out  []byte // small requests, gathered for one write
 	in   []byte
 	r, w int // what in holds and nobody has read
 
-	response
+	Response
 }
 
-// A response is the last one that a client read.
-type response struct {
+// A Response is the last one that a client read.
+type Response struct {
+	Length   int64  // of the body
+	Location []byte // valid until the next response
 	status   int
-	length   int64  // of the body
-	location []byte // valid until the next response
 	chunked  bool
 }
 
@@ -39,37 +41,41 @@ const (
 
 var errResponse = errors.New("not a response of HTTP/1.1")
 
-// dial connects to a server and fails whatever is not done by the deadline.
-func (s *server) dial(deadline time.Time) (*client, error) {
-	conn, err := net.DialTimeout("tcp", s.addr, 10*time.Second)
+// Dial connects to a server, by TLS unless secure is nil, and fails whatever is not done by the deadline.
+func Dial(addr string, secure *tls.Config, deadline time.Time) (*Client, error) {
+	conn, err := net.DialTimeout("tcp", addr, 10*time.Second)
 	if err != nil {
 		return nil, err
 	}
-	if s.tls != nil {
-		conn = tls.Client(conn, s.tls)
+	if secure != nil {
+		conn = tls.Client(conn, secure)
 	}
-	return &client{conn: conn, in: make([]byte, bufferSize)}, conn.SetDeadline(deadline)
+	return &Client{conn: conn, in: make([]byte, bufferSize)}, conn.SetDeadline(deadline)
 }
 
-func (c *client) close() { c.conn.Close() }
+// Close closes the connection.
+func (c *Client) Close() { c.conn.Close() }
 
-// do sends a request, given as its head and up to two parts of a body, and reads the response, whose status must be want.
-func (c *client) do(want int, head, body, tail []byte) error {
+// Write writes a piece of a request, for those that are not sent at once; [Client.Receive] follows the last one.
+func (c *Client) Write(piece []byte) (int, error) { return c.conn.Write(piece) }
+
+// Do sends a request, given as its head and up to two parts of a body, and reads the response, whose status must be want.
+func (c *Client) Do(want int, head, body, tail []byte) error {
 	if err := c.send(head, body, tail); err != nil {
 		return err
 	}
-	return c.receive(want, head, nil)
+	return c.Receive(want, head, nil)
 }
 
-// fetch is do for a request without a body, with the body of the response written to w.
-func (c *client) fetch(want int, head []byte, w io.Writer) error {
+// Fetch is [Client.Do] for a request without a body, with the body of the response written to w.
+func (c *Client) Fetch(want int, head []byte, w io.Writer) error {
 	if err := c.send(head, nil, nil); err != nil {
 		return err
 	}
-	return c.receive(want, head, w)
+	return c.Receive(want, head, w)
 }
 
-func (c *client) send(head, body, tail []byte) error {
+func (c *Client) send(head, body, tail []byte) error {
 	if len(head)+len(body)+len(tail) <= gathered {
 		c.out = append(append(append(c.out[:0], head...), body...), tail...)
 		_, err := c.conn.Write(c.out)
@@ -86,32 +92,34 @@ func (c *client) send(head, body, tail []byte) error {
 	return nil
 }
 
-func (c *client) receive(want int, head []byte, w io.Writer) error {
+// Receive reads the response to a request, given as its head. Its status must be want. The body is written to w unless that is nil.
+func (c *Client) Receive(want int, head []byte, w io.Writer) error {
 	if err := c.readHead(); err != nil {
-		return fmt.Errorf("%s: %w", firstLine(head), err)
+		return fmt.Errorf("%s: %w", FirstLine(head), err)
 	}
 	status := c.status
 	if status != want && w == nil {
 		var reason bytes.Buffer
 		err := c.readBody(head, &reason)
-		return errors.Join(fmt.Errorf("status %d, not %d: %s: %.300s", status, want, firstLine(head), &reason), err)
+		return errors.Join(fmt.Errorf("status %d, not %d: %s: %.300s", status, want, FirstLine(head), &reason), err)
 	}
 	if err := c.readBody(head, w); err != nil {
-		return fmt.Errorf("%s: body: %w", firstLine(head), err)
+		return fmt.Errorf("%s: body: %w", FirstLine(head), err)
 	}
 	if status != want {
-		return fmt.Errorf("status %d, not %d: %s", status, want, firstLine(head))
+		return fmt.Errorf("status %d, not %d: %s", status, want, FirstLine(head))
 	}
 	return nil
 }
 
-func firstLine(head []byte) []byte {
+// FirstLine returns the first line of a head, for errors.
+func FirstLine(head []byte) []byte {
 	line, _, _ := bytes.Cut(head, []byte("\r\n"))
 	return line
 }
 
 // readHead reads the status and the headers that matter. The servers are all written in Go, which spells names one way.
-func (c *client) readHead() error {
+func (c *Client) readHead() error {
 	line, err := c.readLine()
 	if err != nil {
 		return err
@@ -119,9 +127,9 @@ func (c *client) readHead() error {
 	if len(line) < 12 || string(line[:9]) != "HTTP/1.1 " {
 		return errResponse
 	}
-	c.response = response{
+	c.Response = Response{
 		status:   int(line[9]-'0')*100 + int(line[10]-'0')*10 + int(line[11]-'0'),
-		location: c.location[:0],
+		Location: c.Location[:0],
 	}
 	for {
 		if line, err = c.readLine(); err != nil || len(line) == 0 {
@@ -129,13 +137,13 @@ func (c *client) readHead() error {
 		}
 		switch name, value, _ := bytes.Cut(line, []byte(": ")); string(name) {
 		case "Content-Length":
-			if c.length, err = parseNumber(value, 10); err != nil {
+			if c.Length, err = parseNumber(value, 10); err != nil {
 				return err
 			}
 		case "Transfer-Encoding":
 			c.chunked = true
 		case "Location":
-			c.location = append(c.location, value...)
+			c.Location = append(c.Location, value...)
 		}
 	}
 }
@@ -157,14 +165,14 @@ func parseNumber(digits []byte, base int64) (int64, error) {
 }
 
 // readBody reads what follows the head of the response, writing it to w unless that is nil.
-func (c *client) readBody(request []byte, w io.Writer) error {
+func (c *Client) readBody(request []byte, w io.Writer) error {
 	if request[0] == 'H' || c.status == 204 || c.status == 304 {
 		return nil
 	}
 	if !c.chunked {
-		return c.pass(c.length, w)
+		return c.pass(c.Length, w)
 	}
-	c.length = 0
+	c.Length = 0
 	for {
 		line, err := c.readLine()
 		if err != nil {
@@ -180,12 +188,12 @@ func (c *client) readBody(request []byte, w io.Writer) error {
 		if _, err := c.readLine(); err != nil || size == 0 {
 			return err
 		}
-		c.length += size
+		c.Length += size
 	}
 }
 
 // pass moves n bytes from the connection to w, or nowhere if that is nil.
-func (c *client) pass(n int64, w io.Writer) error {
+func (c *Client) pass(n int64, w io.Writer) error {
 	for n > 0 {
 		if c.r == c.w {
 			if err := c.fill(); err != nil {
@@ -205,7 +213,7 @@ func (c *client) pass(n int64, w io.Writer) error {
 }
 
 // readLine returns the next line without its end. It is valid until what was read is next filled from empty.
-func (c *client) readLine() ([]byte, error) {
+func (c *Client) readLine() ([]byte, error) {
 	for from := c.r; ; {
 		if i := bytes.IndexByte(c.in[from:c.w], '\n'); i >= 0 {
 			line := c.in[c.r : from+i]
@@ -221,7 +229,7 @@ func (c *client) readLine() ([]byte, error) {
 }
 
 // fill reads more from the connection. What nobody has read moves to the front only when there is no room behind it.
-func (c *client) fill() error {
+func (c *Client) fill() error {
 	if c.r == c.w {
 		c.r, c.w = 0, 0
 	}
@@ -243,22 +251,23 @@ func (c *client) fill() error {
 	return err
 }
 
-// A request renders heads of requests.
-type request struct {
-	method, path string
-	header       string // lines, each with its end
-	length       int    // of the body
+// A Request renders heads of requests.
+type Request struct {
+	Method, Path string
+	Header       string // lines, each with its end
+	Length       int    // of the body
 }
 
-func (r request) head() []byte {
-	return r.appendRest(append(append([]byte(r.method), ' '), r.path...))
+// Head renders the whole head.
+func (r Request) Head() []byte {
+	return r.AppendRest(append(append([]byte(r.Method), ' '), r.Path...))
 }
 
-// appendRest appends what follows the path.
-func (r request) appendRest(b []byte) []byte {
-	b = append(append(b, " HTTP/1.1\r\nHost: bench\r\n"...), r.header...)
-	if r.method != "GET" && r.method != "HEAD" {
-		b = strconv.AppendInt(append(b, "Content-Length: "...), int64(r.length), 10)
+// AppendRest appends what follows the path.
+func (r Request) AppendRest(b []byte) []byte {
+	b = append(append(b, " HTTP/1.1\r\nHost: bench\r\n"...), r.Header...)
+	if r.Method != "GET" && r.Method != "HEAD" {
+		b = strconv.AppendInt(append(b, "Content-Length: "...), int64(r.Length), 10)
 		b = append(b, "\r\n"...)
 	}
 	return append(b, "\r\n"...)
