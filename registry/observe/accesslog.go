@@ -33,6 +33,8 @@ type AccessLog struct {
 
 	mu     sync.Mutex
 	buffer []byte
+	second int64                // that stamp is of, since 1970
+	stamp  []byte               // the time in combined lines: to write it takes longer than all the rest
 	quiet  map[string]quietLine // by path, of which there are few
 }
 
@@ -48,8 +50,8 @@ const quietInterval = time.Minute
 // NewAccessLog makes an access log in the combined format of web servers, with the request id and the duration in
 // milliseconds at the end; or, when json is true, of JSON objects.
 func NewAccessLog(w io.Writer, json bool) *AccessLog {
-	l := &AccessLog{format: combined, w: w, stop: make(chan struct{}), done: make(chan struct{})}
-	if json {
+	l := &AccessLog{w: w, stop: make(chan struct{}), done: make(chan struct{})}
+	if l.format = l.combined; json {
 		l.format = jsonLine
 	}
 	go l.run()
@@ -122,17 +124,21 @@ func (l *AccessLog) flush() {
 	l.spare = lines
 }
 
-func combined(b []byte, x *Exchange, r *http.Request, now time.Time) []byte {
+// combined is called with mu held.
+func (l *AccessLog) combined(b []byte, x *Exchange, r *http.Request, now time.Time) []byte {
+	if second := now.Unix(); second != l.second || l.stamp == nil {
+		l.second, l.stamp = second, now.AppendFormat(l.stamp[:0], "02/Jan/2006:15:04:05 -0700")
+	}
 	b = append(b, host(r.RemoteAddr)...)
 	b = appendUser(append(b, " - "...), x.Subject)
-	b = now.AppendFormat(append(b, " ["...), "02/Jan/2006:15:04:05 -0700")
+	b = append(append(b, " ["...), l.stamp...)
 	b = appendEscaped(append(b, `] "`...), r.Method)
 	b = appendEscaped(append(b, ' '), r.RequestURI)
 	b = append(append(append(b, ' '), r.Proto...), `" `...)
 	b = strconv.AppendInt(b, int64(x.finalStatus()), 10)
 	b = strconv.AppendInt(append(b, ' '), x.written, 10)
-	b = appendEscaped(append(b, ` "`...), r.Referer())
-	b = appendEscaped(append(b, `" "`...), r.UserAgent())
+	b = appendEscaped(append(b, ` "`...), first(r.Header["Referer"]))
+	b = appendEscaped(append(b, `" "`...), first(r.Header["User-Agent"]))
 	b = append(append(append(b, `" `...), x.ID...), ' ')
 	return append(strconv.AppendInt(b, now.Sub(x.start).Milliseconds(), 10), '\n')
 }
@@ -151,7 +157,7 @@ func jsonLine(b []byte, x *Exchange, r *http.Request, now time.Time) []byte {
 	field("http.request.host", r.Host)
 	field("http.request.uri", r.RequestURI)
 	field("http.request.remoteaddr", r.RemoteAddr)
-	field("http.request.useragent", r.UserAgent())
+	field("http.request.useragent", first(r.Header["User-Agent"]))
 	if x.Subject != "" {
 		field("auth.user.name", x.Subject)
 	}
@@ -184,30 +190,40 @@ func appendUser(b []byte, s string) []byte {
 	return appendEscaped(b, strings.ReplaceAll(s, " ", "_"))
 }
 
+// first returns the first value of a header.
+func first(values []string) string {
+	if len(values) == 0 {
+		return ""
+	}
+	return values[0]
+}
+
 // appendEscaped appends s for use between quotes, in JSON too: no input can end a field or a line.
 func appendEscaped(b []byte, s string) []byte {
-	const digits = "0123456789abcdef"
+	plain := 0 // from where on nothing had to be escaped
 	for i := 0; i < len(s); {
-		c := s[i]
-		if c >= utf8.RuneSelf {
-			r, size := utf8.DecodeRuneInString(s[i:])
-			if !unicode.IsPrint(r) { // U+2028, U+0085: line ends to some readers
-				r = utf8.RuneError
-			}
-			b = utf8.AppendRune(b, r)
-			i += size
+		if c := s[i]; ' ' <= c && c < 0x7f && c != '"' && c != '\\' {
+			i++
 			continue
 		}
-		switch {
-		case c == '"' || c == '\\':
-			b = append(b, '\\', c)
-		case c < ' ' || c == 0x7f:
-			b = append(b, `\u00`...)
-			b = append(b, digits[c>>4], digits[c&15])
-		default:
-			b = append(b, c)
-		}
-		i++
+		b = append(b, s[plain:i]...)
+		r, size := utf8.DecodeRuneInString(s[i:])
+		b = appendRune(b, r)
+		i += size
+		plain = i
 	}
-	return b
+	return append(b, s[plain:]...)
+}
+
+func appendRune(b []byte, r rune) []byte {
+	const digits = "0123456789abcdef"
+	switch {
+	case r == '"' || r == '\\':
+		return append(b, '\\', byte(r))
+	case r < ' ' || r == 0x7f:
+		return append(append(b, `\u00`...), digits[r>>4], digits[r&15])
+	case !unicode.IsPrint(r): // U+2028, U+0085: line ends to some readers
+		return utf8.AppendRune(b, utf8.RuneError)
+	}
+	return utf8.AppendRune(b, r)
 }

@@ -70,7 +70,7 @@ func Of(w http.ResponseWriter, r *http.Request) *Exchange {
 }
 
 func begin(w http.ResponseWriter, r *http.Request) *Exchange {
-	x := &Exchange{ResponseWriter: w, start: time.Now(), ID: r.Header.Get(IDHeader), head: r.Method == http.MethodHead}
+	x := &Exchange{ResponseWriter: w, start: time.Now(), ID: first(r.Header[IDHeader]), head: r.Method == http.MethodHead}
 	if !saneID(x.ID) {
 		x.ID = strconv.FormatUint(rand.Uint64()|1<<63, 16) // 16 digits
 	}

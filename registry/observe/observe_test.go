@@ -14,6 +14,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+	"unicode"
+	"unicode/utf8"
 
 	"github.com/sirupsen/logrus"
 )
@@ -201,6 +203,43 @@ func TestQuiet(t *testing.T) {
 		}
 		if err := access.Close(); err != nil || strings.Count(out.got.String(), "\n") != 3 || strings.Count(out.got.String(), `" 503 `) != 1 {
 			t.Errorf("logged %q, %v", &out.got, err)
+		}
+	})
+}
+
+// TestStampsFollowTheClock: also when it is set back, and to before 1970.
+func TestStampsFollowTheClock(t *testing.T) {
+	l := NewAccessLog(io.Discard, false)
+	defer l.Close()
+	r := httptest.NewRequest(http.MethodGet, "/", nil)
+	for _, at := range []int64{1e9, 1e9, 1e9 + 1, 1e9, 1e9 + 86400, 0, -1} {
+		now := time.Unix(at, 999)
+		line := string(l.combined(nil, &Exchange{}, r, now))
+		if want := now.Format("[02/Jan/2006:15:04:05 -0700]"); !strings.Contains(line, want) {
+			t.Errorf("%q has not %s", line, want)
+		}
+	}
+}
+
+// FuzzEscaped: whatever is written between quotes stays there, and says the same.
+func FuzzEscaped(f *testing.F) {
+	for _, seed := range []string{"", "plain", `"`, `\`, "a\nb", "\x00\x1f\x7f", "é\u2028\u0085x", "\xff\xfe", `a"b\c`} {
+		f.Add(seed)
+	}
+	f.Fuzz(func(t *testing.T, s string) {
+		b := appendEscaped([]byte(`"`), s)
+		var got string
+		if err := json.Unmarshal(append(b, '"'), &got); err != nil {
+			t.Fatalf("%q: %q: %v", s, b, err)
+		}
+		want := strings.Map(func(r rune) rune {
+			if r >= utf8.RuneSelf && !unicode.IsPrint(r) {
+				return utf8.RuneError
+			}
+			return r
+		}, s)
+		if got != want || bytes.ContainsFunc(b, func(r rune) bool { return r < ' ' || r == 0x7f || r == '\u2028' || r == '\u0085' }) {
+			t.Errorf("%q is written as %q", s, b)
 		}
 	})
 }
