@@ -20,6 +20,7 @@ var layers = [][]string{
 	{"cmd/*"},
 	{"registry/process"},
 	{"registry/server"},
+	{"registry/server/connection"},
 	{"registry/api", "registry/admin", "registry/web"},
 	{"registry/mirror", "registry/gc", "registry/retention", "registry/notify", "registry/client"},
 	{"registry/lease", "registry/observe", "registry/gate", "registry/health"},

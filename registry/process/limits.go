@@ -8,24 +8,24 @@ import (
 	"berth/configuration"
 	"berth/metrics"
 	"berth/registry/gate"
-	"berth/registry/server"
+	"berth/registry/server/connection"
 )
 
 // limits are how much is served at a time, as configured last. They are safe for concurrent use.
 type limits struct {
 	gate        *gate.Gate
-	connections *server.Connections
+	connections *connection.Set
 	maxBlob     atomic.Int64
 	minFree     atomic.Uint64
 }
 
 // newLimits shows the limits in metrics, which may be nil.
 func newLimits(c *configuration.Config, m *metrics.Metrics) *limits {
-	l := &limits{connections: server.NewConnections(0)}
+	l := &limits{connections: connection.NewSet(0)}
 	o := &gate.Options{}
 	if m != nil {
 		waited := m.WatchQueues(names(gate.Classes()), names(gate.Reasons()), func() metrics.Queues { return queues(l.gate.Stats()) })
-		m.WatchConnections(l.connections.Len)
+		m.WatchConnections(func() int { open, _, _ := l.connections.Counts(); return open })
 		o.OnWait = func(c gate.Class, took time.Duration, _ bool) { waited(int(c), took) }
 	}
 	l.gate = gate.New(gate.Limits{}, o)

@@ -18,6 +18,7 @@ import (
 	"berth/registry"
 	"berth/registry/api"
 	"berth/registry/gate"
+	"berth/registry/server/connection"
 	"berth/storage/memory"
 )
 
@@ -177,14 +178,13 @@ func TestWaitsLongerThanBodiesMay(t *testing.T) {
 }
 
 // idle counts the connections that are known to be idle: the client has its answer a moment before.
-func (cs *Connections) idle() (n int) {
-	cs.mu.Lock()
-	defer cs.mu.Unlock()
-	for c := range cs.open {
-		if c.idle.Load() != 0 {
-			n++
-		}
-	}
+func idle(cs *connection.Set) int {
+	_, n, _ := cs.Counts()
+	return n
+}
+
+func waiting(cs *connection.Set) int {
+	_, _, n := cs.Counts()
 	return n
 }
 
@@ -198,14 +198,14 @@ func TestConnectionsAreBounded(t *testing.T) {
 			<-proceed
 		}
 	})
-	connections := NewConnections(2)
+	connections := connection.NewSet(2)
 	s := start(t, api, Options{Connections: connections, DrainTimeout: time.Minute}, nil)
 	oldest := say(t, s.addr, get)
 	answer(t, oldest, http.StatusOK)
-	eventually(t, "one connection is idle", func() bool { return connections.idle() == 1 })
+	eventually(t, "one connection is idle", func() bool { return idle(connections) == 1 })
 	newer := say(t, s.addr, get)
 	answer(t, newer, http.StatusOK)
-	eventually(t, "two connections are idle", func() bool { return connections.idle() == 2 })
+	eventually(t, "two connections are idle", func() bool { return idle(connections) == 2 })
 	answer(t, say(t, s.addr, get), http.StatusOK)
 	if _, err := oldest.Read(make([]byte, 1)); err != io.EOF {
 		t.Errorf("the connection that was idle for longest got %v", err)
@@ -214,18 +214,18 @@ func TestConnectionsAreBounded(t *testing.T) {
 		t.Error(err)
 	}
 	answer(t, newer, http.StatusOK)
-	eventually(t, "both connections are idle", func() bool { return connections.idle() == 2 })
+	eventually(t, "both connections are idle", func() bool { return idle(connections) == 2 })
 
 	busy := []net.Conn{say(t, s.addr, strings.Replace(get, "/v2/", "/v2/slow", 1)), say(t, s.addr, strings.Replace(get, "/v2/", "/v2/slow", 1))}
 	<-entered
 	<-entered
-	waiting := say(t, s.addr, get)
-	eventually(t, "a connection waits for a place", func() bool { return connections.waiting.Load() == 1 })
-	if n := connections.Len(); n != 2 {
+	late := say(t, s.addr, get)
+	eventually(t, "a connection waits for a place", func() bool { return waiting(connections) == 1 })
+	if n, _, _ := connections.Counts(); n != 2 {
 		t.Errorf("%d connections are open", n)
 	}
 	proceed <- struct{}{}
-	answer(t, waiting, http.StatusOK)
+	answer(t, late, http.StatusOK)
 	proceed <- struct{}{}
 	for _, c := range busy[:1] {
 		c.Close()
@@ -234,10 +234,10 @@ func TestConnectionsAreBounded(t *testing.T) {
 	connections.SetMax(1)
 	say(t, s.addr, strings.Replace(get, "/v2/", "/v2/slow", 1))
 	<-entered
-	waiting = say(t, s.addr, get)
-	eventually(t, "a connection waits again", func() bool { return connections.waiting.Load() == 1 })
+	late = say(t, s.addr, get)
+	eventually(t, "a connection waits again", func() bool { return waiting(connections) == 1 })
 	connections.SetMax(0)
-	answer(t, waiting, http.StatusOK)
+	answer(t, late, http.StatusOK)
 	close(proceed)
 }
 
@@ -248,15 +248,15 @@ func TestDrainWhileConnectionsWait(t *testing.T) {
 		entered <- struct{}{}
 		<-proceed
 	})
-	connections := NewConnections(1)
+	connections := connection.NewSet(1)
 	s := start(t, api, Options{Connections: connections, DrainTimeout: time.Minute}, nil)
 	const get = "GET /v2/ HTTP/1.1\r\nHost: x\r\n\r\n"
 	busy := say(t, s.addr, get)
 	<-entered
 	say(t, s.addr, get)
-	eventually(t, "a connection waits for a place", func() bool { return connections.waiting.Load() == 1 })
+	eventually(t, "a connection waits for a place", func() bool { return waiting(connections) == 1 })
 	s.signals <- os.Interrupt
-	eventually(t, "no connection waits", func() bool { return connections.waiting.Load() == 0 })
+	eventually(t, "no connection waits", func() bool { return waiting(connections) == 0 })
 	close(proceed)
 	answer(t, busy, http.StatusOK)
 	s.wantTold("STOPPING=1")

@@ -22,6 +22,7 @@ import (
 	"berth/metrics"
 	"berth/registry/health"
 	"berth/registry/observe"
+	"berth/registry/server/connection"
 	"berth/trace"
 )
 
@@ -42,7 +43,7 @@ type Options struct {
 	// MaxHeaderBytes bounds the header of a request. 0: 64 KiB.
 	MaxHeaderBytes int
 	// Connections bounds how many connections are open. Nil: there is no bound.
-	Connections *Connections
+	Connections *connection.Set
 	// TLS is spoken with these certificates. Nil: plain HTTP is spoken.
 	TLS *TLS
 	// HTTP1Only turns HTTP/2 off, which is spoken over TLS.
@@ -85,22 +86,22 @@ func New(api http.Handler, o Options) *Server {
 		o.MaxHeaderBytes = 64 << 10
 	}
 	if o.Connections == nil {
-		o.Connections = NewConnections(0)
+		o.Connections = connection.NewSet(0)
 	}
 	if o.Health == nil {
 		o.Health = health.New(o.Log, nil)
 	}
 	s := &Server{o: o, supervisor: supervisor{os.Getenv}}
-	observed := observe.Handler(s.traced(progressing(s.routes(api), o.ProgressTimeout)), observe.Options{AccessLog: o.AccessLog, Metrics: o.Metrics}, o.Log)
+	observed := observe.Handler(s.traced(connection.Progressing(s.routes(api), o.ProgressTimeout)), observe.Options{AccessLog: o.AccessLog, Metrics: o.Metrics}, o.Log)
 	s.http = &http.Server{
-		Handler:           s.counting(restoring(streaming(observed, o.ProgressTimeout))),
+		Handler:           s.counting(connection.Restoring(connection.Streaming(observed, o.ProgressTimeout))),
 		ReadHeaderTimeout: o.ReadHeaderTimeout,
 		IdleTimeout:       o.IdleTimeout,
 		MaxHeaderBytes:    o.MaxHeaderBytes,
 		ErrorLog:          log.New(httpErrors{o.Log}, "", 0),
 		Protocols:         new(http.Protocols),
-		ConnState:         o.Connections.track,
-		ConnContext:       withConn,
+		ConnState:         o.Connections.Track,
+		ConnContext:       connection.InContext,
 	}
 	s.http.Protocols.SetHTTP1(true)
 	s.http.Protocols.SetHTTP2(!o.HTTP1Only)
@@ -167,7 +168,7 @@ func (s *Server) Run(ctx context.Context, listeners []net.Listener, signals <-ch
 		accepting.Wait()
 	}
 	for i, l := range listeners {
-		listeners[i] = newListener(l, s.o.ProgressTimeout, s.o.Connections)
+		listeners[i] = connection.NewListener(l, s.o.ProgressTimeout, s.o.Connections)
 		accepting.Go(func() { failed <- s.serve(listeners[i]) })
 		s.o.Log.WithFields(logrus.Fields{"address": l.Addr().String(), "tls": s.o.TLS != nil}).Info("listening")
 	}
@@ -213,7 +214,7 @@ func (s *Server) drain(signals <-chan os.Signal, stopAccepting func()) {
 	defer cancel()
 	stopAccepting()
 	s.http.SetKeepAlivesEnabled(false)
-	s.o.Connections.settle(ctx)
+	s.o.Connections.Settle(ctx)
 	if s.http.Shutdown(ctx) == nil {
 		return
 	}
@@ -231,9 +232,7 @@ const settleTime = 5 * time.Second
 
 func (s *Server) counting(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if c, ok := r.Context().Value(connKey{}).(*conn); ok {
-			c.awaiting.Store(0)
-		}
+		connection.Arrived(r)
 		s.serving.Add(1)
 		defer s.serving.Add(-1)
 		next.ServeHTTP(w, r)

@@ -403,27 +403,6 @@ func TestStalledTLSDownload(t *testing.T) {
 	}
 }
 
-// TestOuterDeadline: a write deadline of the connection's user, as of a handshake, is not extended; afterwards the
-// connection's own is there at once.
-func TestOuterDeadline(t *testing.T) {
-	server, client := net.Pipe()
-	defer client.Close()
-	c := &conn{Conn: server, timeout: 5 * time.Second} // long beside the deadline set, short beside a hanging test
-	if err := c.SetWriteDeadline(time.Now().Add(10 * time.Millisecond)); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := c.Write([]byte("x")); !errors.Is(err, os.ErrDeadlineExceeded) {
-		t.Errorf("the write ended with %v", err)
-	}
-	c.timeout = 10 * time.Millisecond
-	if err := c.SetWriteDeadline(time.Time{}); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := c.Write([]byte("x")); !errors.Is(err, os.ErrDeadlineExceeded) {
-		t.Errorf("the write after it ended with %v", err)
-	}
-}
-
 // TestPlainToTLS has a client that does not speak TLS: it is told so.
 func TestPlainToTLS(t *testing.T) {
 	a := newAuthority(t)

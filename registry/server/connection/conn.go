@@ -1,30 +1,31 @@
-package server
+// Package connection has the connections of a server: each must make progress, in both directions and with HTTP/1.1 as with HTTP/2,
+// and there may only be so many. Nothing in it hides that a connection can be sent a file.
+package connection
 
 import (
 	"errors"
 	"io"
 	"net"
-	"net/http"
 	"os"
 	"sync"
 	"sync/atomic"
 	"syscall"
 	"time"
-
-	"berth/registry/observe"
 )
 
 // A listener makes connections whose writes must make progress, each of which has a place among all connections.
 type listener struct {
 	net.Listener
-	timeout     time.Duration
-	connections *Connections
-	closed      chan struct{}
-	closing     sync.Once
+	timeout time.Duration
+	set     *Set
+	closed  chan struct{}
+	closing sync.Once
 }
 
-func newListener(l net.Listener, timeout time.Duration, connections *Connections) *listener {
-	return &listener{Listener: l, timeout: timeout, connections: connections, closed: make(chan struct{})}
+// NewListener makes a listener of l. A write fails when nothing moved for the timeout, or up to a half more; connections get places
+// in set.
+func NewListener(l net.Listener, timeout time.Duration, set *Set) net.Listener {
+	return &listener{Listener: l, timeout: timeout, set: set, closed: make(chan struct{})}
 }
 
 func (l *listener) Accept() (net.Conn, error) {
@@ -32,8 +33,8 @@ func (l *listener) Accept() (net.Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &conn{Conn: accepted, timeout: l.timeout, connections: l.connections}
-	if err := l.connections.add(c, l.closed); err != nil {
+	c := &conn{Conn: accepted, timeout: l.timeout, set: l.set}
+	if err := l.set.add(c, l.closed); err != nil {
 		return nil, errors.Join(err, accepted.Close())
 	}
 	return c, nil
@@ -58,16 +59,16 @@ type conn struct {
 	acked   atomic.Uint64 // what acknowledged returned when a write was last held up
 	bounded atomic.Bool   // the user of the connection set a write deadline of its own
 
-	connections *Connections // that it has a place among
-	idle        atomic.Int64 // since when no request is under way, in Unix nanoseconds; 0: one is
-	awaiting    atomic.Int64 // since when a request is expected that has not reached a handler, likewise; 0: none is
-	closing     sync.Once
+	set      *Set         // that it has a place among
+	idle     atomic.Int64 // since when no request is under way, in Unix nanoseconds; 0: one is
+	awaiting atomic.Int64 // since when a request is expected that has not reached a handler, likewise; 0: none is
+	closing  sync.Once
 }
 
 // Close gives up the place of c.
 func (c *conn) Close() error {
 	err := c.Conn.Close()
-	c.closing.Do(func() { c.connections.remove(c) })
+	c.closing.Do(func() { c.set.remove(c) })
 	return err
 }
 
@@ -162,66 +163,4 @@ func (c *conn) CloseWrite() error {
 		return w.CloseWrite()
 	}
 	return nil
-}
-
-// restoring gives net/http back the body that it made, whatever handlers have put around it. By its type it knows not to
-// reset the connection of a client that still sends: such a client would not get to read the answer.
-func restoring(next http.Handler) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		body := r.Body
-		next.ServeHTTP(w, r)
-		r.Body = body
-	})
-}
-
-// progressing lets the body of a request take as long as it needs, but fails it when nothing comes for the timeout. That
-// begins to count when somebody begins to read: a request may have to wait for its turn.
-func progressing(next http.Handler, timeout time.Duration) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if r.ContentLength == 0 {
-			next.ServeHTTP(w, r)
-			return
-		}
-		b := &body{ReadCloser: r.Body, control: http.NewResponseController(w), timeout: timeout}
-		r.Body = b
-		if c, ok := r.Context().Value(connKey{}).(*conn); ok && r.ProtoMajor == 1 {
-			observe.Of(w, r).Gone = c.gone // net/http does not look before the body was read
-		}
-		next.ServeHTTP(w, r)
-		if !b.ended {
-			b.arm() // net/http still looks for the rest of the body
-		}
-	})
-}
-
-type body struct {
-	io.ReadCloser
-	control *http.ResponseController
-	timeout time.Duration
-	armed   time.Time
-	ended   bool // all was read
-}
-
-func (b *body) arm() {
-	if now := time.Now(); now.Sub(b.armed) >= b.timeout/4 {
-		b.armed = now
-		b.set(now.Add(b.timeout))
-	}
-}
-
-// set sets the read deadline. A ResponseWriter without deadlines, as in a test of a handler, has nothing to bound.
-func (b *body) set(deadline time.Time) {
-	if err := b.control.SetReadDeadline(deadline); err != nil && !errors.Is(err, http.ErrNotSupported) {
-		return // the connection is closed, which the next read tells
-	}
-}
-
-func (b *body) Read(p []byte) (int, error) {
-	b.arm()
-	n, err := b.ReadCloser.Read(p)
-	if err == io.EOF {
-		b.ended = true
-		b.set(time.Time{}) // what watches for the client to leave, while the request is served, must not time out
-	} // after another error the deadline stays: net/http still looks for the rest of the body before it answers
-	return n, err
 }

@@ -1,13 +1,13 @@
-package server
+package connection
 
 import (
 	"net/http"
 	"time"
 )
 
-// streaming bounds the writes of HTTP/2. There a client that takes nothing holds up a stream without holding up the
-// connection, so that the deadlines of conn do not see it.
-func streaming(next http.Handler, timeout time.Duration) http.Handler {
+// Streaming bounds the writes of HTTP/2. There a client that takes nothing holds up a stream without holding up the
+// connection, so that the deadlines of connections do not see it.
+func Streaming(next http.Handler, timeout time.Duration) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.ProtoMajor == 2 {
 			w = &streamWriter{ResponseWriter: w, control: http.NewResponseController(w), timeout: timeout}

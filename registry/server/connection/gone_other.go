@@ -1,6 +1,6 @@
 //go:build !linux
 
-package server
+package connection
 
 // gone cannot be told here before the body of a request was read.
 func (c *conn) gone() bool { return false }

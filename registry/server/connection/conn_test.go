@@ -1,4 +1,4 @@
-package server
+package connection
 
 import (
 	"bytes"
@@ -8,7 +8,6 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
-	"path/filepath"
 	"runtime"
 	"strings"
 	"sync"
@@ -150,6 +149,27 @@ func TestLongDownload(t *testing.T) {
 	})
 }
 
+// TestOuterDeadline: a write deadline of the connection's user, as of a handshake, is not extended; afterwards the
+// connection's own is there at once.
+func TestOuterDeadline(t *testing.T) {
+	server, client := net.Pipe()
+	defer client.Close()
+	c := &conn{Conn: server, timeout: 5 * time.Second} // long beside the deadline set, short beside a hanging test
+	if err := c.SetWriteDeadline(time.Now().Add(10 * time.Millisecond)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := c.Write([]byte("x")); !errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Errorf("the write ended with %v", err)
+	}
+	c.timeout = 10 * time.Millisecond
+	if err := c.SetWriteDeadline(time.Time{}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := c.Write([]byte("x")); !errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Errorf("the write after it ended with %v", err)
+	}
+}
+
 // TestReadFromLosesNothing has a connection that took more from the source than it sent: going on would leave a hole.
 func TestReadFromLosesNothing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -199,112 +219,6 @@ func TestAcknowledged(t *testing.T) {
 	}
 }
 
-// A watchedListener makes connections that tell what their ReadFrom was given.
-type watchedListener struct {
-	net.Listener
-	sources chan any
-}
-
-func (l watchedListener) Accept() (net.Conn, error) {
-	c, err := l.Listener.Accept()
-	if err != nil {
-		return nil, err
-	}
-	return watchedConn{c.(*net.TCPConn), l.sources}, nil
-}
-
-type watchedConn struct {
-	*net.TCPConn
-	sources chan any
-}
-
-func (c watchedConn) ReadFrom(r io.Reader) (int64, error) {
-	if limited, ok := r.(*io.LimitedReader); ok {
-		c.sources <- limited.R
-	} else {
-		c.sources <- r
-	}
-	return c.TCPConn.ReadFrom(r)
-}
-
-// TestSendfile serves a file through everything that stands between a handler and the socket: the socket gets the file.
-func TestSendfile(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "blob")
-	content := bytes.Repeat([]byte("0123456789abcdef"), 1<<16)
-	if err := os.WriteFile(path, content, 0o600); err != nil {
-		t.Fatal(err)
-	}
-	sources := make(chan any, 10)
-	s := start(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		f, err := os.Open(path)
-		if err != nil {
-			t.Error(err)
-			return
-		}
-		defer f.Close()
-		http.ServeContent(w, r, "", time.Time{}, f)
-	}), Options{}, func(l net.Listener) net.Listener { return watchedListener{l, sources} })
-	response, err := http.Get(s.url + "/v2/")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer response.Body.Close()
-	got, err := io.ReadAll(response.Body)
-	if err != nil || !bytes.Equal(got, content) {
-		t.Errorf("got %d bytes, %v", len(got), err)
-	}
-	if source := <-sources; !isFile(source) {
-		t.Errorf("the socket was given a %T", source)
-	}
-	s.signals <- os.Interrupt
-	s.wantStopped()
-}
-
-func isFile(source any) bool { _, ok := source.(*os.File); return ok }
-
-// TestStalledDownload has a client that reads nothing: its handler must not be held for ever.
-func TestStalledDownload(t *testing.T) {
-	ended := make(chan error, 1)
-	s := start(t, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-		var err error
-		for block := make([]byte, 1<<20); err == nil; {
-			_, err = w.Write(block)
-		}
-		ended <- err
-	}), Options{ProgressTimeout: 50 * time.Millisecond}, nil)
-	c, err := net.Dial("tcp", s.addr)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer c.Close()
-	io.WriteString(c, "GET /v2/ HTTP/1.1\r\nHost: x\r\n\r\n")
-	if err := <-ended; !errors.Is(err, os.ErrDeadlineExceeded) {
-		t.Errorf("the write ended with %v", err)
-	}
-	s.signals <- os.Interrupt
-	s.wantStopped()
-}
-
-// TestStalledUpload has a client that stops in the middle of a body.
-func TestStalledUpload(t *testing.T) {
-	ended := make(chan error, 1)
-	s := start(t, http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
-		_, err := io.Copy(io.Discard, r.Body)
-		ended <- err
-	}), Options{ProgressTimeout: 50 * time.Millisecond}, nil)
-	c, err := net.Dial("tcp", s.addr)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer c.Close()
-	io.WriteString(c, "PUT /v2/ HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\nhello")
-	if err := <-ended; !errors.Is(err, os.ErrDeadlineExceeded) {
-		t.Errorf("the read ended with %v", err)
-	}
-	s.signals <- os.Interrupt
-	s.wantStopped()
-}
-
 // A deadlines records the read deadlines that are set.
 type deadlines struct {
 	*httptest.ResponseRecorder
@@ -322,7 +236,7 @@ func (d *deadlines) SetReadDeadline(t time.Time) error {
 // TestBodyDeadlineEnds checks that the read deadline is gone when the body was read: it would end the request later.
 func TestBodyDeadlineEnds(t *testing.T) {
 	w := &deadlines{ResponseRecorder: httptest.NewRecorder()}
-	h := progressing(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+	h := Progressing(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
 		if body, err := io.ReadAll(r.Body); err != nil || string(body) != "hello" {
 			t.Errorf("read %q, %v", body, err)
 		}

@@ -1,4 +1,4 @@
-package server
+package connection
 
 import (
 	"context"
@@ -10,8 +10,8 @@ import (
 	"time"
 )
 
-// Connections bounds how many connections are open. It is safe for concurrent use.
-type Connections struct {
+// A Set bounds how many connections are open. It is safe for concurrent use.
+type Set struct {
 	mu      sync.Mutex
 	max     int // 0: any number
 	open    map[*conn]struct{}
@@ -19,29 +19,34 @@ type Connections struct {
 	waiting atomic.Int32  // connections that were accepted and have no place yet
 }
 
-// NewConnections makes a bound of max connections; 0 is none.
-func NewConnections(max int) *Connections {
-	return &Connections{max: max, open: make(map[*conn]struct{}), changed: make(chan struct{})}
+// NewSet makes a bound of max connections; 0 is none.
+func NewSet(max int) *Set {
+	return &Set{max: max, open: make(map[*conn]struct{}), changed: make(chan struct{})}
 }
 
 // SetMax changes the bound. It closes no connection.
-func (cs *Connections) SetMax(max int) {
+func (cs *Set) SetMax(max int) {
 	cs.mu.Lock()
 	cs.max = max
 	cs.mu.Unlock()
 	cs.change()
 }
 
-// Len returns how many connections are open.
-func (cs *Connections) Len() int {
+// Counts returns how many connections are open, how many of these are idle, and how many others wait for a place.
+func (cs *Set) Counts() (open, idle, waiting int) {
 	cs.mu.Lock()
 	defer cs.mu.Unlock()
-	return len(cs.open)
+	for c := range cs.open {
+		if c.idle.Load() != 0 {
+			idle++
+		}
+	}
+	return len(cs.open), idle, int(cs.waiting.Load())
 }
 
 // add gives c a place: a free one, or that of the connection which has been idle for longest, which is closed. Where there
 // is neither, it waits for one, or until stop is closed.
-func (cs *Connections) add(c *conn, stop <-chan struct{}) error {
+func (cs *Set) add(c *conn, stop <-chan struct{}) error {
 	cs.waiting.Add(1)
 	defer cs.waiting.Add(-1)
 	for {
@@ -62,7 +67,7 @@ func (cs *Connections) add(c *conn, stop <-chan struct{}) error {
 }
 
 // tryAdd gives c a place if one is free. Otherwise it returns the connection to close, or what to wait for.
-func (cs *Connections) tryAdd(c *conn) (idlest *conn, changed <-chan struct{}, ok bool) {
+func (cs *Set) tryAdd(c *conn) (idlest *conn, changed <-chan struct{}, ok bool) {
 	cs.mu.Lock()
 	defer cs.mu.Unlock()
 	if cs.max == 0 || len(cs.open) < cs.max {
@@ -78,7 +83,7 @@ func (cs *Connections) tryAdd(c *conn) (idlest *conn, changed <-chan struct{}, o
 	return idlest, cs.changed, false
 }
 
-func (cs *Connections) remove(c *conn) {
+func (cs *Set) remove(c *conn) {
 	cs.mu.Lock()
 	delete(cs.open, c)
 	cs.mu.Unlock()
@@ -86,7 +91,7 @@ func (cs *Connections) remove(c *conn) {
 }
 
 // change lets those who wait look again.
-func (cs *Connections) change() {
+func (cs *Set) change() {
 	if cs.waiting.Load() == 0 {
 		return
 	}
@@ -96,8 +101,8 @@ func (cs *Connections) change() {
 	cs.changed = make(chan struct{})
 }
 
-// track is the ConnState hook of the server.
-func (cs *Connections) track(nc net.Conn, state http.ConnState) {
+// Track is for [http.Server.ConnState].
+func (cs *Set) Track(nc net.Conn, state http.ConnState) {
 	c, ok := under(nc)
 	if !ok {
 		return
@@ -120,9 +125,9 @@ func (cs *Connections) track(nc net.Conn, state http.ConnState) {
 // arrival is how long a connection may take to bring its first request once nothing new is accepted.
 const arrival = time.Second
 
-// settle waits until each request that is on its way has reached a handler: net/http drops one that it has just read when it
+// Settle waits until each request that is on its way has reached a handler: net/http drops one that it has just read when it
 // shuts down.
-func (cs *Connections) settle(ctx context.Context) {
+func (cs *Set) Settle(ctx context.Context) {
 	tick := time.NewTicker(2 * time.Millisecond)
 	defer tick.Stop()
 	for cs.expects() {
@@ -134,7 +139,7 @@ func (cs *Connections) settle(ctx context.Context) {
 	}
 }
 
-func (cs *Connections) expects() bool {
+func (cs *Set) expects() bool {
 	cs.mu.Lock()
 	defer cs.mu.Unlock()
 	earliest := time.Now().Add(-arrival).UnixNano()
@@ -158,9 +163,17 @@ func under(nc net.Conn) (*conn, bool) {
 // connKey is the key of the *conn in the contexts of requests.
 type connKey struct{}
 
-func withConn(ctx context.Context, nc net.Conn) context.Context {
+// InContext is for [http.Server.ConnContext].
+func InContext(ctx context.Context, nc net.Conn) context.Context {
 	if c, ok := under(nc); ok {
 		return context.WithValue(ctx, connKey{}, c)
 	}
 	return ctx
+}
+
+// Arrived says that a request has reached its handler.
+func Arrived(r *http.Request) {
+	if c, ok := r.Context().Value(connKey{}).(*conn); ok {
+		c.awaiting.Store(0)
+	}
 }
