@@ -15,17 +15,18 @@ import (
 	"time"
 
 	"berth/storage"
+	"berth/storage/gcs/gcstest"
 	"berth/storage/storagetest"
 )
 
 func TestSuite(t *testing.T) {
-	for name, change := range map[string]func(*fake){"Google": func(*fake) {}, "fake-gcs-server": func(f *fake) { f.lax = true }} {
+	for name, change := range map[string]func(*gcstest.Service){"Google": func(*gcstest.Service) {}, "fake-gcs-server": func(f *gcstest.Service) { f.Lax = true }} {
 		t.Run(name, func(t *testing.T) {
 			storagetest.Test(t, func(t *testing.T) storage.Driver {
-				service := newFake()
+				service := gcstest.New()
 				change(service)
 				d := openOver(t, over(service))
-				if d.named != service.lax {
+				if d.named != service.Lax {
 					t.Fatalf("deletions name a generation: %t", d.named)
 				}
 				return d
@@ -35,24 +36,25 @@ func TestSuite(t *testing.T) {
 }
 
 func TestProbeLeavesNothing(t *testing.T) {
-	service := newFake()
+	service := gcstest.New()
 	openOver(t, over(service))
-	if len(service.objects) != 0 {
-		t.Errorf("the probe left %v", service.objects)
+	if len(service.Objects) != 0 {
+		t.Errorf("the probe left %v", service.Objects)
 	}
-	t.Logf("%d requests: %q", len(service.requests), service.requests)
+	requests, _ := service.Take()
+	t.Logf("%d requests: %q", len(requests), requests)
 }
 
 // TestRefusals opens buckets that cannot work. Each error names the key to fix.
 func TestRefusals(t *testing.T) {
 	for name, c := range map[string]struct {
-		service func(*fake)
+		service func(*gcstest.Service)
 		change  func(*Options)
 		want    string
 	}{
-		"no conditions":    {service: func(f *fake) { f.laxer = true }, want: "ignores conditions"},
+		"no conditions":    {service: func(f *gcstest.Service) { f.Laxer = true }, want: "ignores conditions"},
 		"no such bucket":   {change: func(o *Options) { o.Bucket = "nothing" }, want: "storage.gcs.bucket"},
-		"nobody pays":      {service: func(f *fake) { f.payer = "p" }, want: "storage.gcs.projectid"},
+		"nobody pays":      {service: func(f *gcstest.Service) { f.Payer = "p" }, want: "storage.gcs.projectid"},
 		"no file":          {change: func(o *Options) { o.Credentials = Credentials{File: "/nowhere/key"} }, want: "storage.gcs.keyfile"},
 		"not JSON":         {change: func(o *Options) { o.Credentials = Credentials{JSON: "secret-text"} }, want: "storage.gcs.credentials"},
 		"an unknown kind":  {change: func(o *Options) { o.Credentials = Credentials{JSON: `{"type": "x"}`} }, want: "storage.gcs.credentials"},
@@ -60,7 +62,7 @@ func TestRefusals(t *testing.T) {
 		"a proxy of sorts": {change: func(o *Options) { o.Proxy = "::" }, want: "storage.gcs.proxy"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			service := newFake()
+			service := gcstest.New()
 			if c.service != nil {
 				c.service(service)
 			}
@@ -78,12 +80,12 @@ func TestRefusals(t *testing.T) {
 
 // TestPays has a bucket whose requesters pay.
 func TestPays(t *testing.T) {
-	service := newFake()
-	service.payer = "p"
+	service := gcstest.New()
+	service.Payer = "p"
 	o := over(service)
 	o.Project = "p"
 	d := openOver(t, o)
-	large := strings.Repeat("x", 3*chunkUnit+1)
+	large := strings.Repeat("x", 3*gcstest.ChunkUnit+1)
 	for key, body := range map[string]string{"k": "1", "data/k": large} {
 		if _, err := d.Put(t.Context(), key, strings.NewReader(body), -1, storage.Absent()); err != nil {
 			t.Error(err)
@@ -96,15 +98,15 @@ func TestPays(t *testing.T) {
 
 // TestEncrypts has objects name their key.
 func TestEncrypts(t *testing.T) {
-	service := newFake()
+	service := gcstest.New()
 	o := over(service)
 	o.KeyID = "projects/p/locations/l/keyRings/r/cryptoKeys/k"
 	d := openOver(t, o)
-	for key, size := range map[string]int{"k": 1, "data/k": 3 * chunkUnit} {
+	for key, size := range map[string]int{"k": 1, "data/k": 3 * gcstest.ChunkUnit} {
 		if _, err := d.Put(t.Context(), key, strings.NewReader(strings.Repeat("x", size)), -1, storage.Cond{}); err != nil {
 			t.Error(err)
 		}
-		if got := service.objects["root/"+key].kms; got != o.KeyID {
+		if got := service.Objects["root/"+key].KMS; got != o.KeyID {
 			t.Errorf("%s is encrypted by %q", key, got)
 		}
 	}
@@ -112,10 +114,10 @@ func TestEncrypts(t *testing.T) {
 
 // TestForeignKeys has the bucket contain what is not ours.
 func TestForeignKeys(t *testing.T) {
-	service := newFake()
+	service := gcstest.New()
 	d := openOver(t, over(service))
 	for _, key := range []string{"root/folder/", "root/with space", "rootless", "root"} {
-		service.objects[key] = fakeObject{body: []byte("foreign"), generation: 1}
+		service.Objects[key] = gcstest.Object{Body: []byte("foreign"), Generation: 1}
 	}
 	for info, err := range d.List(t.Context(), "", "") {
 		t.Errorf("List yields %+v, %v", info, err)
@@ -124,16 +126,16 @@ func TestForeignKeys(t *testing.T) {
 
 // TestCalls counts the requests of each operation.
 func TestCalls(t *testing.T) {
-	service := newFake()
+	service := gcstest.New()
 	d := openOver(t, over(service))
 	count := func(what string, want int, f func() error) {
 		t.Helper()
-		service.requests = nil
+		service.Take()
 		if err := f(); err != nil {
 			t.Errorf("%s: %v", what, err)
 		}
-		if len(service.requests) != want {
-			t.Errorf("%s takes %d requests, not %d: %q", what, len(service.requests), want, service.requests)
+		if requests, _ := service.Take(); len(requests) != want {
+			t.Errorf("%s takes %d requests, not %d: %q", what, len(requests), want, requests)
 		}
 	}
 	var info storage.Info
@@ -145,8 +147,8 @@ func TestCalls(t *testing.T) {
 	}
 	count("a create", 1, put("1", storage.Absent()))
 	count("a put under a condition", 1, func() error { return put("2", storage.Match(info.Rev))() })
-	count("a put of a chunk", 1, put(strings.Repeat("x", chunkUnit-1), storage.Cond{}))
-	count("a put of two chunks", 3, put(strings.Repeat("x", chunkUnit+1), storage.Cond{}))
+	count("a put of a chunk", 1, put(strings.Repeat("x", gcstest.ChunkUnit-1), storage.Cond{}))
+	count("a put of two chunks", 3, put(strings.Repeat("x", gcstest.ChunkUnit+1), storage.Cond{}))
 	count("a read", 1, func() error {
 		r, _, err := d.Open(t.Context(), "k", 0, -1)
 		if err == nil {
@@ -169,8 +171,8 @@ func TestCalls(t *testing.T) {
 func TestRate(t *testing.T) {
 	const replicas, writers = 2, 4
 	synctest.Test(t, func(t *testing.T) {
-		service := newFake()
-		service.paced = true
+		service := gcstest.New()
+		service.Paced = true
 		var drivers []*Driver
 		for range replicas {
 			drivers = append(drivers, openOver(t, over(service)))
@@ -178,7 +180,7 @@ func TestRate(t *testing.T) {
 		if _, err := drivers[0].Put(t.Context(), "log", strings.NewReader(""), 0, storage.Absent()); err != nil {
 			t.Fatal(err)
 		}
-		service.throttled = 0
+		service.Take()
 		start := time.Now()
 		var all sync.WaitGroup
 		for i := range replicas * writers {
@@ -190,10 +192,11 @@ func TestRate(t *testing.T) {
 			t.Errorf("the log is %q, %v", body, err)
 		}
 		took := time.Since(start)
-		if took < (replicas*writers-1)*time.Second || took > 4*replicas*writers*time.Second || service.throttled > 5*replicas*writers {
-			t.Errorf("%d writes took %v, and %d were refused for their haste", replicas*writers, took, service.throttled)
+		_, throttled := service.Take()
+		if took < (replicas*writers-1)*time.Second || took > 4*replicas*writers*time.Second || throttled > 5*replicas*writers {
+			t.Errorf("%d writes took %v, and %d were refused for their haste", replicas*writers, took, throttled)
 		}
-		t.Logf("%d writes took %v, and %d were refused for their haste", replicas*writers, took, service.throttled)
+		t.Logf("%d writes took %v, and %d were refused for their haste", replicas*writers, took, throttled)
 	})
 }
 
@@ -224,8 +227,8 @@ func increment(t *testing.T, d storage.Driver, line int) {
 // TestRateForgets has the pacer forget objects that are left in peace, and let others pass.
 func TestRateForgets(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		service := newFake()
-		service.paced = true
+		service := gcstest.New()
+		service.Paced = true
 		d := openOver(t, over(service))
 		put := func(key string) time.Duration {
 			start := time.Now()
@@ -253,9 +256,9 @@ func TestRateForgets(t *testing.T) {
 
 // TestLargeConflict puts and deletes a large object under conditions that hold, and that do not.
 func TestLargeConflict(t *testing.T) {
-	service := newFake()
+	service := gcstest.New()
 	d := openOver(t, over(service))
-	body := strings.Repeat("x", 2*chunkUnit+1)
+	body := strings.Repeat("x", 2*gcstest.ChunkUnit+1)
 	info, err := d.Put(t.Context(), "data/k", strings.NewReader(body), -1, storage.Absent())
 	if err != nil {
 		t.Fatal(err)
@@ -279,12 +282,12 @@ func TestLargeConflict(t *testing.T) {
 
 // TestBucketGone tells a bucket that is gone from an object that is not there.
 func TestBucketGone(t *testing.T) {
-	service := newFake()
+	service := gcstest.New()
 	d := openOver(t, over(service))
-	service.bucket = "another"
+	service.Bucket = "another"
 	for what, err := range map[string]error{
 		"put":   second(d.Put(t.Context(), "k", strings.NewReader("x"), 1, storage.Absent())),
-		"large": second(d.Put(t.Context(), "k", strings.NewReader(strings.Repeat("x", 2*chunkUnit)), -1, storage.Absent())),
+		"large": second(d.Put(t.Context(), "k", strings.NewReader(strings.Repeat("x", 2*gcstest.ChunkUnit)), -1, storage.Absent())),
 		"stat":  second(d.Stat(t.Context(), "k")), "delete": d.Delete(t.Context(), "k", storage.Cond{}),
 	} {
 		if !errors.Is(err, storage.ErrUnavailable) || errors.Is(err, fs.ErrNotExist) {
@@ -295,4 +298,25 @@ func TestBucketGone(t *testing.T) {
 
 func second(_ storage.Info, err error) error { return err }
 
-var _ http.RoundTripper = (*fake)(nil)
+// over are the options of a driver whose network is a service.
+func over(service http.RoundTripper) Options {
+	return Options{
+		Bucket: "registry", Root: "root", Credentials: Credentials{Anonymous: true}, ChunkSize: gcstest.ChunkUnit,
+		Transport: func(http.RoundTripper) http.RoundTripper { return service },
+	}
+}
+
+// openOver returns a driver that lives as long as a test.
+func openOver(t testing.TB, o Options) *Driver {
+	t.Helper()
+	d, err := Open(t.Context(), o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := d.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return d
+}

@@ -1,16 +1,25 @@
 package harness
 
 import (
+	"io"
+	"log"
 	"net"
+	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"testing"
 	"time"
+
+	"berth/storage/gcs/gcstest"
 )
 
-// A GCS is a server of Google Cloud Storage with one bucket: fake-gcs-server in memory, which asks nobody who they are.
-type GCS struct{ Endpoint, Bucket string }
+// A GCS is a server of Google Cloud Storage with one bucket: fake-gcs-server in memory, which asks nobody who they are, or
+// one of our own, which does.
+type GCS struct {
+	Endpoint, Bucket string
+	Account          gcstest.Account
+}
 
 var fakeGCS = Tool{"fake-gcs-server", "github.com/fsouza/fake-gcs-server", "v1.56.1", ""}
 
@@ -18,7 +27,7 @@ var fakeGCS = Tool{"fake-gcs-server", "github.com/fsouza/fake-gcs-server", "v1.5
 func StartGCS(t testing.TB) *GCS {
 	t.Helper()
 	dir, addr := t.TempDir(), freeAddr(t)
-	g := &GCS{Endpoint: "http://" + addr, Bucket: "registry"}
+	g := &GCS{"http://" + addr, "registry", gcstest.NewAccount(t)}
 	if err := os.MkdirAll(filepath.Join(dir, g.Bucket), 0o755); err != nil {
 		t.Fatal(err)
 	}
@@ -27,9 +36,9 @@ func StartGCS(t testing.TB) *GCS {
 		t.Fatal(err)
 	}
 	cmd := exec.Command(fakeGCS.Path(t), "-scheme", "http", "-host", "127.0.0.1", "-port", port, "-backend", "memory",
-		"-external-url", g.Endpoint, "-public-host", addr, "-data", dir)
-	var log logBuffer
-	cmd.Stdout, cmd.Stderr = &log, &log
+		"-public-host", "127.0.0.1", "-data", dir)
+	var said logBuffer
+	cmd.Stdout, cmd.Stderr = &said, &said
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
@@ -37,7 +46,7 @@ func StartGCS(t testing.TB) *GCS {
 		_ = cmd.Process.Kill() // nothing of it is kept
 		_ = cmd.Wait()
 		if t.Failed() {
-			end := log.String()
+			end := said.String()
 			t.Logf("the end of the log of the server of Google Cloud Storage:\n%s", end[max(0, len(end)-2000):])
 		}
 	})
@@ -48,15 +57,35 @@ func StartGCS(t testing.TB) *GCS {
 			return g
 		}
 		if time.Now().After(deadline) {
-			t.Fatalf("the server of Google Cloud Storage does not listen: %v\n%s", err, log.String())
+			t.Fatalf("the server of Google Cloud Storage does not listen: %v\n%s", err, said.String())
 		}
 	}
+}
+
+// StartStrictGCS serves Google Cloud Storage out of this process until the test ends, as strictly as [gcstest.Service] does.
+// Change may be nil; it is called before anything is served.
+func StartStrictGCS(t testing.TB, change func(*gcstest.Service)) (*GCS, *gcstest.Service) {
+	t.Helper()
+	service := gcstest.New()
+	g := &GCS{Bucket: service.Bucket, Account: gcstest.NewAccount(t)}
+	service.Signed = &g.Account.Key.PublicKey
+	if change != nil {
+		change(service)
+	}
+	server := httptest.NewServer(service)
+	server.Config.ErrorLog = log.New(io.Discard, "", 0)
+	t.Cleanup(func() {
+		server.CloseClientConnections()
+		server.Close()
+	})
+	g.Endpoint = server.URL
+	return g, service
 }
 
 // Env is the configuration of a registry in the bucket, below a folder of it.
 func (g *GCS) Env(root string) []string {
 	return []string{
-		"REGISTRY_STORAGE_GCS_ENDPOINT=" + g.Endpoint, "REGISTRY_STORAGE_GCS_BUCKET=" + g.Bucket, "REGISTRY_STORAGE_GCS_ANONYMOUS=true",
+		"REGISTRY_STORAGE_GCS_ENDPOINT=" + g.Endpoint, "REGISTRY_STORAGE_GCS_BUCKET=" + g.Bucket, "REGISTRY_STORAGE_GCS_KEYFILE=" + g.Account.JSON,
 		"REGISTRY_STORAGE_GCS_ROOTDIRECTORY=" + root,
 	}
 }

@@ -110,12 +110,18 @@ func (w *Wire) Faults() int {
 func kind(r *http.Request) string {
 	q := r.URL.Query()
 	switch {
-	case r.Method == http.MethodGet && (q.Has("list-type") || q.Get("comp") == "list" || strings.HasSuffix(r.URL.Path, "/o")):
+	case r.Method == http.MethodGet && (q.Has("list-type") || q.Get("comp") == "list" || isGoogleList(r.URL.Path)):
 		return "list"
 	case r.Method == http.MethodGet, r.Method == http.MethodHead:
 		return "read"
 	}
 	return "write"
+}
+
+// isGoogleList reports whether a path is that of the objects of a bucket, and not of an object.
+func isGoogleList(path string) bool {
+	bucket, ok := strings.CutPrefix(path, "/storage/v1/b/")
+	return ok && strings.HasSuffix(bucket, "/o") && strings.Count(bucket, "/") == 1
 }
 
 func (w *Wire) enter(r *http.Request) Fault {

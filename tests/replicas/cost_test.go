@@ -120,6 +120,7 @@ func TestCost(t *testing.T) {
 		must(t, m.server.PushBlob("other/app", other()))
 		m.costOfReads(set)
 		m.costOfPushes()
+		m.costOfLarge(b)
 		m.costOfManifests(set)
 	})
 }
@@ -159,6 +160,20 @@ func (m meter) costOfPushes() {
 			Method: "POST", Path: m.path("blobs/uploads/"), Query: url.Values{"digest": {b.Digest}}, Body: b.Bytes,
 			Header: http.Header{"Content-Type": {content.OctetStream}},
 		}))
+	}
+}
+
+// costOfLarge counts the writes of a layer that goes up in pieces: as many as its pieces make, and those of its records.
+func (m meter) costOfLarge(s store) {
+	const size = 25 << 20
+	b := content.Random("large", size)
+	m.wire.Take()
+	must(m.T, m.server.PushBlob("team/app", b))
+	got, calls := counted(m.wire)
+	want := s.large(size)
+	want.reads, want.writes = want.reads+1, want.writes+2
+	if m.Logf("%-60s %v", "layer push of 25 MiB: POST, PUT", got); got != want {
+		m.Errorf("a layer of %d bytes took %v, not %v:\n%s", size, got, want, strings.Join(calls, "\n"))
 	}
 }
 

@@ -11,7 +11,7 @@ import (
 	"berth/tests/storm"
 )
 
-var length = flag.Duration("storm", 12*time.Second, "how long a storm over replicas lasts")
+var length = flag.Duration("storm", 8*time.Second, "how long a storm over replicas of each store lasts")
 
 // seen is how long it may take until every replica has seen a deletion that was acknowledged by one of them.
 const seen = 5 * time.Second

@@ -25,22 +25,43 @@ import (
 	"berth/registry/gc"
 	"berth/registry/observe"
 	"berth/storage"
+	"berth/storage/azure"
+	"berth/storage/gcs"
 	"berth/storage/s3"
 	"berth/tests/harness"
 )
 
-// drivers open a driver over a store in the network, whose requests pass a wire.
-var drivers = map[string]func(t *testing.T, wire func(http.RoundTripper) http.RoundTripper) storage.Driver{"s3": openS3}
+// A network is what the requests of a driver pass.
+type network func(http.RoundTripper) http.RoundTripper
 
-func openS3(t *testing.T, wire func(http.RoundTripper) http.RoundTripper) storage.Driver {
+// drivers open a driver over a store in the network. That of Google is a strict one: the emulator's uploads in pieces do not
+// survive a reply that is lost.
+var drivers = map[string]func(*testing.T, network) (storage.Driver, error){"s3": openS3, "azure": openAzure, "gcs": openGCS}
+
+const pieceSize = 5 << 20
+
+func openS3(t *testing.T, n network) (storage.Driver, error) {
 	server := harness.StartS3(t, false)
-	d, err := s3.Open(t.Context(), s3.Options{
-		Bucket: server.Bucket, Region: server.Region, Endpoint: server.Endpoint, Root: "wire", PathStyle: true, PartSize: 5 << 20,
-		Credentials: s3.Credentials{AccessKey: server.AccessKey, SecretKey: server.SecretKey}, Transport: wire,
+	return s3.Open(t.Context(), s3.Options{
+		Bucket: server.Bucket, Region: server.Region, Endpoint: server.Endpoint, Root: "wire", PathStyle: true, PartSize: pieceSize,
+		Credentials: s3.Credentials{AccessKey: server.AccessKey, SecretKey: server.SecretKey}, Transport: n,
 	})
-	must(t, err)
-	t.Cleanup(func() { must(t, d.Close()) })
-	return d
+}
+
+func openAzure(t *testing.T, n network) (storage.Driver, error) {
+	server := harness.StartAzure(t, false)
+	return azure.Open(t.Context(), azure.Options{
+		Account: server.Account, Container: server.Container, Endpoint: server.Endpoint, Root: "wire", PartSize: pieceSize,
+		Credentials: azure.Credentials{Key: server.Key}, Transport: n,
+	})
+}
+
+func openGCS(t *testing.T, n network) (storage.Driver, error) {
+	server, _ := harness.StartStrictGCS(t, nil)
+	return gcs.Open(t.Context(), gcs.Options{
+		Bucket: server.Bucket, Endpoint: server.Endpoint, Root: "wire", ChunkSize: pieceSize,
+		Credentials: gcs.Credentials{JSON: server.Account.JSON}, Transport: n,
+	})
 }
 
 // A failure is one fault, at the n-th request that a scene has the registry send to its store.
@@ -75,8 +96,10 @@ type stage struct {
 
 const sceneHeader = "X-Scene"
 
-func newStage(t *testing.T, open func(*testing.T, func(http.RoundTripper) http.RoundTripper) storage.Driver) *stage {
-	s := &stage{store: open(t, func(next http.RoundTripper) http.RoundTripper {
+func newStage(t *testing.T, open func(*testing.T, network) (storage.Driver, error)) *stage {
+	s := &stage{}
+	var err error
+	s.store, err = open(t, func(next http.RoundTripper) http.RoundTripper {
 		wire := harness.NewWire(next)
 		wire.Plan(func(r *http.Request) harness.Fault {
 			if f, ok := r.Context().Value(failureKey{}).(*failure); ok {
@@ -85,8 +108,9 @@ func newStage(t *testing.T, open func(*testing.T, func(http.RoundTripper) http.R
 			return harness.Pass
 		})
 		return wire
-	})}
-	var err error
+	})
+	must(t, err)
+	t.Cleanup(func() { must(t, s.store.(io.Closer).Close()) })
 	s.registry, err = registry.Open(t.Context(), s.store, nil)
 	must(t, err)
 	log := logrus.New()
