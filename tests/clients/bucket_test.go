@@ -2,9 +2,6 @@ package clients
 
 import (
 	"net/http"
-	"net/http/httptest"
-	"net/http/httputil"
-	"net/url"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -13,24 +10,42 @@ import (
 	"berth/tests/harness"
 )
 
-// TestDockerAndBucket pushes and pulls with the docker engine through a registry in a bucket: by way of the registry alone, and
-// with the layers from the bucket itself.
+// TestDockerAndBucket pushes and pulls with the docker engine through a registry over each store in the network: by way of the
+// registry alone, and with the layers from the store itself.
 func TestDockerAndBucket(t *testing.T) {
-	docker, bucket := docker(t), harness.StartS3(t, false)
-	var layers atomic.Int64 // that clients got from the bucket
-	target, err := url.Parse(bucket.Endpoint)
-	must(t, err)
-	front := httptest.NewServer(&httputil.ReverseProxy{Rewrite: func(r *httputil.ProxyRequest) {
-		layers.Add(1)
-		if r.In.Header.Get("Authorization") != "" {
-			t.Error("credentials of the registry went to the bucket")
+	docker := docker(t)
+	for _, b := range harness.Buckets() {
+		t.Run(b.Name, func(t *testing.T) { dockerAndBucket(t, docker.with(t), b) })
+	}
+}
+
+// fetches counts what clients of the registry get from a store, and fails the test if one shows it credentials.
+func fetches(t *testing.T, w *harness.Wire) *atomic.Int64 {
+	var layers atomic.Int64
+	w.Plan(func(r *http.Request) harness.Fault {
+		q := r.URL.Query()
+		if !q.Has("X-Amz-Signature") && !q.Has("sig") && !q.Has("X-Goog-Signature") {
+			return harness.Pass // of the registry
 		}
-		r.SetURL(target)
-		r.Out.Host = r.In.Host // it is signed
-	}, Transport: &http.Transport{DisableCompression: true}})
-	defer front.Close()
-	direct := harness.Start(t, harness.Options{Storage: "s3", Env: append(bucket.Env("/docker"), "REGISTRY_STORAGE_REDIRECT_DISABLE=true")})
-	redirecting := harness.Start(t, harness.Options{Storage: "s3", Env: append(bucket.Env("/docker"), "REGISTRY_STORAGE_S3_REDIRECTENDPOINT="+front.URL)})
+		layers.Add(1)
+		if r.Header.Get("Authorization") != "" {
+			t.Error("credentials of the registry went to the store")
+		}
+		return harness.Pass
+	})
+	return &layers
+}
+
+func dockerAndBucket(t *testing.T, docker tool, b harness.Bucket) {
+	var layers *atomic.Int64
+	o := b.Start(t, func(origin string) string {
+		wire := harness.StartWire(t, origin)
+		layers = fetches(t, wire)
+		return wire.URL
+	})
+	redirecting := harness.Start(t, o)
+	o.Env = append(o.Env, "REGISTRY_STORAGE_REDIRECT_DISABLE=true")
+	direct := harness.Start(t, o)
 	image := direct.Addr + "/team/app:1"
 	docker.run("build", "--tag", image, buildContext(t, 16<<20))
 	id := docker.run("image", "inspect", "--format", "{{.Id}}", image)
@@ -39,7 +54,7 @@ func TestDockerAndBucket(t *testing.T) {
 	for _, c := range []struct {
 		name   string
 		server *harness.Server
-		least  int64 // layers from the bucket
+		least  int64 // layers from the store
 	}{{"without redirects", direct, 0}, {"with redirects", redirecting, 1}} {
 		t.Run(c.name, func(t *testing.T) {
 			docker := docker.with(t)
@@ -49,7 +64,7 @@ func TestDockerAndBucket(t *testing.T) {
 			docker.run("pull", pulled)
 			equal(t, "the image pulled", docker.run("image", "inspect", "--format", "{{.Id}}", pulled), id)
 			if got := layers.Load(); got < c.least || c.least == 0 && got > 0 {
-				t.Errorf("%d layers came from the bucket", got)
+				t.Errorf("%d layers came from the store", got)
 			}
 			again := c.server.Addr + "/team/" + strings.ReplaceAll(c.name, " ", "-") + ":2"
 			docker.run("tag", pulled, again)

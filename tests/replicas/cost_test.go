@@ -109,7 +109,7 @@ func (m meter) path(rest string) string { return "/v2/team/app/" + rest }
 func TestCost(t *testing.T) {
 	eachBucket(t, func(t *testing.T, b store) {
 		m := meter{T: t}
-		o := b.start(t, func(endpoint string) string {
+		o := b.Start(t, func(endpoint string) string {
 			m.wire = harness.StartWire(t, endpoint)
 			return m.wire.URL
 		})

@@ -16,7 +16,7 @@ import (
 func TestStoreDown(t *testing.T) {
 	eachBucket(t, func(t *testing.T, b store) {
 		var wire *harness.Wire
-		s := harness.Start(t, b.start(t, func(endpoint string) string {
+		s := harness.Start(t, b.Start(t, func(endpoint string) string {
 			wire = harness.StartWire(t, endpoint)
 			return wire.URL
 		}))

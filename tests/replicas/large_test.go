@@ -31,7 +31,7 @@ func TestLargeBlob(t *testing.T) {
 		if b.blob > 0 {
 			size = min(size, b.blob)
 		}
-		o := b.start(t, direct)
+		o := b.Start(t, harness.Direct)
 		s := harness.Start(t, o)
 		r := wants(t, s.Client, 202, harness.Call{Method: "POST", Path: "/v2/large/blob/blobs/uploads/"})
 		hash := sha256.New()

@@ -15,8 +15,8 @@ import (
 
 // eachShared runs a test over each store that several replicas share.
 func eachShared(t *testing.T, test func(*testing.T, []*harness.Server)) {
-	for _, s := range append(buckets, folder) {
-		t.Run(s.name, func(t *testing.T) {
+	for _, s := range stores() {
+		t.Run(s.Name, func(t *testing.T) {
 			servers, _ := three(t, s)
 			test(t, servers)
 		})

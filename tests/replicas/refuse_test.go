@@ -75,7 +75,7 @@ func (u unconditional) RoundTrip(r *http.Request) (*http.Response, error) {
 // storage.replicas: 1 one of them serves.
 func TestBucketWithoutConditions(t *testing.T) {
 	var wire *harness.Wire
-	o := startS3(t, func(endpoint string) string {
+	o := harness.InS3(t, func(endpoint string) string {
 		wire = harness.StartWire(t, endpoint)
 		wire.Wrap(func(next http.RoundTripper) http.RoundTripper { return unconditional{next} })
 		return wire.URL

@@ -3,7 +3,7 @@
 package replicas
 
 import (
-	"strings"
+	"slices"
 	"testing"
 
 	"berth/tests/harness"
@@ -11,58 +11,46 @@ import (
 
 // A store is a kind of store that several replicas share.
 type store struct {
-	name string
-	// start runs one until the test ends. Clients reach it at what through makes of its address. It returns the options of
-	// the registries on it.
-	start func(t *testing.T, through func(endpoint string) string) harness.Options
+	harness.Bucket
 	// large is what it takes to write an object of some bytes that goes up in pieces.
 	large func(bytes int) cost
-	// blob is the size of the largest blob that it is tried with.
+	// blob is the size of the largest blob that it is tried with, 0 for any.
 	blob int64
 }
 
-// buckets are the stores in the network. Emulators that keep everything in memory are tried with twice what a registry
-// may take of it.
-var buckets = []store{
-	{"s3", startS3, func(bytes int) cost { return cost{reads: 2, writes: 1 + pieces(bytes, 10<<20) + 1} }, 0}, // a look before and after, begin, complete
-	{"azure", startAzure, func(bytes int) cost { return cost{writes: pieces(bytes, 10<<20) + 1} }, 2 * mostMemory},
-	{"gcs", startGCS, func(bytes int) cost { return cost{writes: 1 + pieces(bytes, 8<<20)} }, 2 * mostMemory},
+// buckets are the stores in the network. Emulators that keep everything in memory are tried with blobs of a little more than a
+// registry may take of it.
+func buckets() []store {
+	return []store{
+		// looks before and after, begins and completes
+		bucket("s3", func(bytes int) cost { return cost{reads: 2, writes: 1 + pieces(bytes, 10<<20) + 1} }, 0),
+		// has a list at the end
+		bucket("azure", func(bytes int) cost { return cost{writes: pieces(bytes, 10<<20) + 1} }, mostMemory+64<<20),
+		// begins
+		bucket("gcs", func(bytes int) cost { return cost{writes: 1 + pieces(bytes, 8<<20)} }, mostMemory+64<<20),
+	}
+}
+
+func bucket(name string, large func(int) cost, blob int64) store {
+	all := harness.Buckets()
+	return store{all[slices.IndexFunc(all, func(b harness.Bucket) bool { return b.Name == name })], large, blob}
 }
 
 // pieces is how many of a size it takes.
 func pieces(bytes, size int) int { return (bytes + size - 1) / size }
 
-func startS3(t *testing.T, through func(string) string) harness.Options {
-	server := *harness.StartS3(t, false)
-	server.Endpoint = through(server.Endpoint)
-	return harness.Options{Storage: "s3", Env: server.Env("/replicas")}
+// stores are buckets, and a file system that several processes share.
+func stores() []store {
+	folder := func(t testing.TB, _ func(string) string) harness.Options {
+		return harness.Options{Root: t.TempDir(), Env: []string{"REGISTRY_STORAGE_FILESYSTEM_SHARED=true"}}
+	}
+	return append(buckets(), store{Bucket: harness.Bucket{Name: "folder", Start: folder}})
 }
-
-func startAzure(t *testing.T, through func(string) string) harness.Options {
-	server := *harness.StartAzure(t, false)
-	origin, _ := strings.CutSuffix(server.Endpoint, "/"+server.Account)
-	server.Endpoint = through(origin) + "/" + server.Account
-	return harness.Options{Storage: "azure", Env: server.Env("/replicas")}
-}
-
-func startGCS(t *testing.T, through func(string) string) harness.Options {
-	server := *harness.StartGCS(t)
-	server.Endpoint = through(server.Endpoint)
-	return harness.Options{Storage: "gcs", Env: server.Env("/replicas")}
-}
-
-// folder is a file system that several processes share.
-var folder = store{name: "folder", start: func(t *testing.T, _ func(string) string) harness.Options {
-	return harness.Options{Root: t.TempDir(), Env: []string{"REGISTRY_STORAGE_FILESYSTEM_SHARED=true"}}
-}}
-
-// direct is for stores that are reached as they are.
-func direct(endpoint string) string { return endpoint }
 
 // eachBucket runs a test over each store in the network.
 func eachBucket(t *testing.T, test func(*testing.T, store)) {
-	for _, b := range buckets {
-		t.Run(b.name, func(t *testing.T) { test(t, b) })
+	for _, b := range buckets() {
+		t.Run(b.Name, func(t *testing.T) { test(t, b) })
 	}
 }
 

@@ -19,7 +19,7 @@ const seen = 5 * time.Second
 // three starts three registries on one store.
 func three(t *testing.T, s store) (servers []*harness.Server, clients []*harness.Client) {
 	t.Helper()
-	o := s.start(t, direct)
+	o := s.Start(t, harness.Direct)
 	for range 3 {
 		server := harness.Start(t, o)
 		servers, clients = append(servers, server), append(clients, server.Client)
@@ -31,8 +31,8 @@ func three(t *testing.T, s store) (servers []*harness.Server, clients []*harness
 // another is killed and started again. After each round every acknowledged push is served by every replica and has its
 // digest, and what clients saw of the tags fits into one order.
 func TestStorm(t *testing.T) {
-	for _, s := range append(buckets, folder) {
-		t.Run(s.name, func(t *testing.T) {
+	for _, s := range stores() {
+		t.Run(s.Name, func(t *testing.T) {
 			seed := harness.Seed(t)
 			random := rand.New(rand.NewPCG(seed, 0))
 			servers, clients := three(t, s)
