@@ -31,6 +31,7 @@ var layers = [][]string{
 	{"storage/filesystem", "storage/memory", "storage/s3", "storage/gcs", "storage/azure"},
 	{"storage/remote"},
 	{"storage"},
+	{"storage/filesystem/lock"},
 	{"auth/*"},
 	{"auth/jwt"},
 	{"auth", "auth/reload", "auth/recent"},

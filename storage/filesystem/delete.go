@@ -24,7 +24,7 @@ func (d *Driver) delete(ctx context.Context, key string, cond storage.Cond) erro
 	if err = errors.Join(ctx.Err(), err); err != nil {
 		return err
 	}
-	unlock, err := d.locks.lock(ctx, key)
+	unlock, err := d.lock(ctx, key)
 	if err != nil {
 		return err
 	}

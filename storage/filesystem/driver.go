@@ -28,6 +28,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"berth/storage"
+	"berth/storage/filesystem/lock"
 )
 
 // Options configure a Driver. Only Root is required.
@@ -54,7 +55,7 @@ type Driver struct {
 	rootDir *os.File
 	held    []*os.File // the lock files that stay locked until Close
 
-	locks   locker
+	locks   lock.Locker
 	folders folders
 	flights flights
 	syncer  syncer
@@ -114,7 +115,7 @@ func (d *Driver) release() error {
 		_ = os.RemoveAll(d.temp) // on a disk that became read-only, the next start sweeps it
 	}
 	if d.locks != nil {
-		errs = append(errs, d.locks.close())
+		errs = append(errs, d.locks.Close())
 	}
 	for _, f := range d.held {
 		errs = append(errs, f.Close())

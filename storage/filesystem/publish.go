@@ -25,7 +25,7 @@ func (d *Driver) commit(ctx context.Context, batch []*staged) ([]storage.Info, e
 	for i, s := range batch {
 		keys[i] = s.key
 	}
-	unlock, err := d.locks.lock(ctx, keys...)
+	unlock, err := d.lock(ctx, keys...)
 	if err != nil {
 		return nil, putError(batch[0].key, err)
 	}

@@ -15,6 +15,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"berth/storage/filesystem/lock"
 )
 
 // Names in the root, beside objects.
@@ -98,9 +100,9 @@ func (d *Driver) setUp(root string) (err error) {
 		strangers: d.options.Shared && !d.traits.orders,
 		made:      make(map[string]uint64),
 	}
-	d.locks = newKeyLocks()
+	d.locks = lock.NewKeys()
 	if d.options.Shared {
-		d.locks = &shardLocks{folder: filepath.Join(root, locksName), mode: d.options.FileMode, local: newKeyLocks()}
+		d.locks = lock.NewShards(filepath.Join(root, locksName), d.options.FileMode)
 	}
 	if d.options.NoSync {
 		return nil
@@ -188,7 +190,7 @@ func (d *Driver) lockRoot(ctx context.Context, path, kind string) error {
 	}
 	waiting, cancel := context.WithTimeout(ctx, d.options.LockWait)
 	defer cancel()
-	err = waitFlock(waiting, f, how, 10*time.Millisecond, 100*time.Millisecond)
+	err = wait(waiting, f, how, 10*time.Millisecond, 100*time.Millisecond)
 	switch {
 	case ctx.Err() != nil:
 		return ctx.Err()
@@ -212,9 +214,9 @@ func remedy(kind string) string {
 	return ", or write storage.filesystem.shared: true for all of them"
 }
 
-// hold is openLock for a file that the driver closes in the end.
+// hold is [lock.Open] for a file that the driver closes in the end.
 func (d *Driver) hold(path string, how int) (*os.File, error) {
-	f, err := openLock(path, how, d.options.FileMode)
+	f, err := lock.Open(path, how, d.options.FileMode)
 	if err == nil {
 		d.held = append(d.held, f)
 	}
@@ -237,7 +239,7 @@ func (d *Driver) takeTemp(ctx context.Context, temps string) error {
 		return err
 	}
 	defer guard.Close()
-	if err := waitFlock(ctx, guard, unix.LOCK_EX, time.Millisecond, 100*time.Millisecond); err != nil {
+	if err := wait(ctx, guard, unix.LOCK_EX, time.Millisecond, 100*time.Millisecond); err != nil {
 		return err
 	}
 	entries, err := os.ReadDir(temps)
@@ -259,7 +261,7 @@ func (d *Driver) takeTemp(ctx context.Context, temps string) error {
 	if err != nil {
 		return err
 	}
-	return flock(f, unix.LOCK_EX)
+	return lock.Try(f, unix.LOCK_EX)
 }
 
 // sweep removes the temporary folder of a process, unless that lives.
@@ -267,7 +269,7 @@ func sweep(dir string) error {
 	f, err := os.OpenFile(filepath.Join(dir, lockName), os.O_RDWR, 0)
 	if err == nil {
 		defer f.Close()
-		err = flock(f, unix.LOCK_EX)
+		err = lock.Try(f, unix.LOCK_EX)
 	}
 	switch {
 	case errors.Is(err, unix.EWOULDBLOCK):
@@ -318,10 +320,10 @@ func probeLocks(path string) error {
 		return err
 	}
 	defer two.Close()
-	if err := flock(one, unix.LOCK_EX); err != nil {
+	if err := lock.Try(one, unix.LOCK_EX); err != nil {
 		return fmt.Errorf("its file system has no working locks, so it cannot be shared: %w", err)
 	}
-	if err := flock(two, unix.LOCK_EX); !errors.Is(err, unix.EWOULDBLOCK) {
+	if err := lock.Try(two, unix.LOCK_EX); !errors.Is(err, unix.EWOULDBLOCK) {
 		return fmt.Errorf("its file system has no working locks, so it cannot be shared: %w", refusal(err))
 	}
 	return nil
