@@ -156,11 +156,17 @@ func roles(t *testing.T, a account, s *harness.Server, users string) {
 func revoked(t *testing.T, a account, users string) {
 	t.Helper()
 	berth(t).run("user", "remove", users, "bob")
+	refusedSoon(t, a, unknown)
+}
+
+// refusedSoon asks that bob, whose credentials were taken away while a client keeps them, be refused soon.
+func refusedSoon(t *testing.T, a account, words []string) {
+	t.Helper()
 	var err error
 	for end := time.Now().Add(revocation); err == nil && time.Now().Before(end); {
 		err = a.pull("team/app")
 	}
-	expect(t, "a pull of bob, whom there is no more,", err, unknown...)
+	expect(t, "a pull of bob, whom there is no more,", err, words...)
 }
 
 // expect asks that something end well, or with an error that says one of the words.

@@ -2,6 +2,7 @@ package clients
 
 import (
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -16,16 +17,19 @@ type cast struct {
 	ann, bob, pat credentials
 	strangers     map[string]credentials // who cannot log in
 	open          bool                   // everybody may pull
+	filters       bool                   // a catalog has only what one may pull
 	nobody        []string               // what is told who did not log in
 	refused       []string               // what is told who may not
+	dismiss       func()                 // takes what bob has from him; nil: what he has ends by itself
 }
 
-// passwords are the users of the file of passwords.
-func passwords() cast {
+// passwords are the users of a file of passwords.
+func passwords(t *testing.T, users string) cast {
 	return cast{
 		ann: credentials{"ann", annPassword}, bob: credentials{"bob", bobPassword}, pat: credentials{"pat", patPassword},
 		strangers: map[string]credentials{"a wrong password": {"ann", "wrong"}, "an unknown user": {"eve", annPassword}},
-		nobody:    unknown, refused: denied,
+		filters:   true, nobody: unknown, refused: denied,
+		dismiss: func() { berth(t).run("user", "remove", users, "bob") },
 	}
 }
 
@@ -33,41 +37,46 @@ func passwords() cast {
 // refusal in the middle of a push.
 var tooNarrow = slices.Concat(unknown, denied, []string{"authorization failed", "closed pipe"})
 
-// worlds are registries with a way to log in each.
+// worlds are registries with a way to log in each, which speak TLS with the certificate in a folder unless that is "".
 var worlds = []struct {
 	name string
-	open func(*testing.T) (*harness.Server, cast)
+	open func(t *testing.T, dir string) (*harness.Server, cast)
 }{
-	{"always", func(t *testing.T) (*harness.Server, cast) {
-		return guarded(t, "REGISTRY_AUTH_TOKENENDPOINT_MODE=always"), passwords()
+	{"always", func(t *testing.T, dir string) (*harness.Server, cast) {
+		users := usersFile(t)
+		return guardedFor(t, users, harness.Options{TLS: dir, Env: []string{"REGISTRY_AUTH_TOKENENDPOINT_MODE=always"}}), passwords(t, users)
 	}},
-	{"open", func(t *testing.T) (*harness.Server, cast) {
-		c := passwords()
+	{"open", func(t *testing.T, dir string) (*harness.Server, cast) {
+		users := usersFile(t)
+		c := passwords(t, users)
 		c.open, c.nobody = true, tooNarrow
-		return guarded(t, "REGISTRY_AUTH_ANONYMOUS=[pull]"), c
+		return guardedFor(t, users, harness.Options{TLS: dir, Env: []string{"REGISTRY_AUTH_ANONYMOUS=[pull]"}}), c
 	}},
-	{"ID", func(t *testing.T) (*harness.Server, cast) { return identified(t) }},
-	{"IDalways", func(t *testing.T) (*harness.Server, cast) {
-		return identified(t, "REGISTRY_AUTH_TOKENENDPOINT_MODE=always")
+	{"ID", func(t *testing.T, dir string) (*harness.Server, cast) { return identified(t, dir) }},
+	{"IDalways", func(t *testing.T, dir string) (*harness.Server, cast) {
+		return identified(t, dir, "REGISTRY_AUTH_TOKENENDPOINT_MODE=always")
 	}},
-	{"server", func(t *testing.T) (*harness.Server, cast) {
-		env := newTokenServer(t)
-		c := passwords()
+	{"server", func(t *testing.T, dir string) (*harness.Server, cast) {
+		users := usersFile(t)
+		server, env := newTokenServer(t, dir)
+		c := passwords(t, users)
 		for _, name := range []string{"stray", "late", "odd"} {
 			c.strangers[tokenUsers[name]] = credentials{name, tokenUsers[name]}
 		}
-		c.nobody = tooNarrow
-		c.refused = tooNarrow
-		return harness.Start(t, harness.Options{Env: append(env, "REGISTRY_AUTH_HTPASSWD_PATH="+usersFile(t))}), c
+		c.nobody, c.refused, c.filters = tooNarrow, tooNarrow, false
+		c.dismiss = func() { server.forget("bob") }
+		return harness.Start(t, harness.Options{TLS: dir, Env: append(env, "REGISTRY_AUTH_HTPASSWD_PATH="+users)}), c
 	}},
 }
 
 // identified runs a registry that takes ID tokens of a provider, beside passwords.
-func identified(t *testing.T, env ...string) (*harness.Server, cast) {
+func identified(t *testing.T, dir string, env ...string) (*harness.Server, cast) {
 	t.Helper()
-	m, issuer := identityProvider(t)
-	s := guarded(t, append(env, issuer)...)
-	c := passwords()
+	m, issuer := newIdentityProvider(t, dir)
+	users := usersFile(t)
+	s := guardedFor(t, users, harness.Options{TLS: dir, Env: append(env, issuer)})
+	c := passwords(t, users)
+	c.dismiss = nil
 	staff := func(user string) credentials { return credentials{"anybody", idToken(t, m, user, "staff")} }
 	c.ann, c.bob, c.pat = staff("ann"), staff("bob"), staff("pat")
 	c.strangers["an ID token of who is not let in"] = credentials{"anybody", idToken(t, m, "ann", "guests")}
@@ -77,21 +86,29 @@ func identified(t *testing.T, env ...string) (*harness.Server, cast) {
 	m.ClientID = audience
 	m.FastForward(-2 * time.Hour)
 	c.strangers["an expired ID token"] = staff("ann")
-	other, _ := identityProvider(t)
+	other, _ := newIdentityProvider(t, dir)
 	c.strangers["an ID token of another issuer"] = credentials{"anybody", idToken(t, other, "ann", "staff")}
 	return s, c
 }
 
-// TestLogins does with each client, by each way to log in, what its users may do and what they may not.
+// TestLogins does with each client, by each way to log in, in plain HTTP and over TLS of a private authority, what its users may
+// do and what they may not.
 func TestLogins(t *testing.T) {
+	dir := selfSigned(t)
 	for _, client := range accounts {
 		t.Run(client.name, func(t *testing.T) {
 			for _, world := range worlds {
 				t.Run(world.name, func(t *testing.T) {
 					t.Parallel()
-					s, c := world.open(t)
+					s, c := world.open(t, "")
 					given(t, s)
 					logins(t, client.open(t, way{s, ""}), c)
+				})
+				t.Run(world.name+"TLS", func(t *testing.T) {
+					t.Parallel()
+					s, c := world.open(t, dir)
+					given(t, s)
+					logins(t, client.open(t, way{s, trusting(t, dir)}), c)
 				})
 			}
 		})
@@ -134,8 +151,15 @@ func logins(t *testing.T, a account, c cast) {
 	expect(t, "bob's pull", a.pull("team/app"))
 	expect(t, "bob's push", a.push("team/bob"), c.refused...)
 	if a.catalog != nil {
-		_, err := a.catalog()
+		list, err := a.catalog()
 		expect(t, "bob's catalog", err)
+		if c.filters && (!strings.Contains(list, "team/given") || !c.open && strings.Contains(list, "else/app")) {
+			t.Errorf("bob's catalog is %q", list)
+		}
+	}
+	if c.dismiss != nil && !c.open {
+		c.dismiss()
+		refusedSoon(t, a, append(c.nobody, unknown...))
 	}
 	expect(t, "bob's logout", a.logout())
 
