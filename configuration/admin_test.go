@@ -39,7 +39,7 @@ func TestAdminSocket(t *testing.T) {
 }
 
 func TestDiff(t *testing.T) {
-	const base = "version: 0.1\nstorage: {filesystem: {}}\nhttp: {secret: a}\nauth: {anonymous: [pull]}\n"
+	const base = "version: 0.1\nstorage: {filesystem: {}}\nhttp: {secret: a-secret-of-32-characters-at-least}\nauth: {anonymous: [pull]}\n"
 	for _, test := range []struct {
 		other string
 		want  []string
@@ -47,7 +47,7 @@ func TestDiff(t *testing.T) {
 		{base, nil},
 		{"# moved\n" + base, nil},
 		{base + "log: {level: debug, fields: {a: b}}\n", []string{"log.level", "log.fields"}},
-		{strings.Replace(base, "secret: a", "secret: b", 1), []string{"http.secret"}},
+		{strings.Replace(base, "secret: a-", "secret: b-", 1), []string{"http.secret"}},
 		{strings.Replace(base, "filesystem: {}", "filesystem: {lockwait: 1s}", 1), []string{"storage.filesystem.lockwait"}},
 		{strings.Replace(base, "filesystem: {}", "inmemory: {}", 1), []string{"storage.filesystem", "storage.inmemory"}},
 		{strings.Replace(base, "[pull]", "[pull, list]", 1), []string{"auth.anonymous"}},

@@ -33,15 +33,16 @@ func (s Config) check(c strict.Checking) {
 	if s.Auth.OIDC != nil && (len(s.Authorization.Bindings) == 0 || slices.ContainsFunc(s.Authorization.Bindings, Binding.ofEverybody)) {
 		s.Auth.OIDC.checkOpen(c)
 	}
-	if secret := s.HTTP.Secret.Reveal(); s.SendsToTokenEndpoint() && secret != "" && len(secret) < minSecret {
-		c.Fail("http.secret", "must have %d characters or more, since tokens are made by it (auth.tokenendpoint); without it one is kept in the store", minSecret)
-	}
 }
 
-// minSecret keeps whoever has a token from guessing what it was made by, in bytes: 32 hexadecimal digits have 128 bits.
+// minSecret keeps whoever has an upload or a token from guessing what they were made by, in bytes: 32 hexadecimal digits have
+// 128 bits.
 const minSecret = 32
 
 func (h HTTP) check(c strict.Checking) {
+	if secret := h.Secret.Reveal(); secret != "" && len(secret) < minSecret {
+		c.Fail("secret", "must have %d characters or more, since ids of uploads and tokens are made by it; without it one is made and kept in the storage", minSecret)
+	}
 	h.checkHTTP2(c)
 	h.checkDebug(c)
 	if h.Net == "tcp" && !isAddress(h.Addr) {

@@ -113,8 +113,9 @@ type HTTP struct {
 	Host string `yaml:"host" example:"https://registry.example.com"`
 	// A path in front of `/v2/`, beginning and ending with a slash.
 	Prefix string `yaml:"prefix" default:"/"`
-	// The key that protects the ids of uploads. Without it one is made and kept in the storage, shared by all replicas.
-	Secret Secret `yaml:"secret" example:"a-long-random-text"`
+	// The key that protects the ids of uploads, and tokens of `auth.tokenendpoint`: 32 characters or more. Without it one is made
+	// and kept in the storage, shared by all replicas.
+	Secret Secret `yaml:"secret" example:"a-random-text-of-32-characters-or-more"`
 	// Answers with URLs that have no scheme and host.
 	RelativeURLs bool `yaml:"relativeurls" default:"false"`
 	// How long the server goes on as before once it was told to stop, but for `/readyz`, which tells that it stops: as long as

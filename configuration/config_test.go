@@ -104,9 +104,9 @@ func TestFiles(t *testing.T) {
 			func(c *Config) bool { return c.HTTP.Addr == "127.0.0.1:5000" && c.Source("http.addr") == "default" }},
 		{"auth as a name", "storage: inmemory\nauth: none", func(c *Config) bool { return c.Auth.None != nil }},
 		{"auth as a section", "storage: inmemory\nauth: {none: {}}", func(c *Config) bool { return c.Auth.None != nil }},
-		{"texts are literal", "storage: inmemory\nhttp: {secret: 0123}\nlog: {fields: {a: yes, b: 1.50}}",
+		{"texts are literal", "storage: inmemory\nhttp: {secret: 01234567890123456789012345678901}\nlog: {fields: {a: yes, b: 1.50}}",
 			func(c *Config) bool {
-				return c.HTTP.Secret.Reveal() == "0123" && c.Log.Fields["a"] == "yes" && c.Log.Fields["b"] == "1.50"
+				return c.HTTP.Secret.Reveal() == "01234567890123456789012345678901" && c.Log.Fields["a"] == "yes" && c.Log.Fields["b"] == "1.50"
 			}},
 		{"quoted numbers and truths", `{storage: {inmemory: , delete: {enabled: "yes"}}, tags: {maxtags: "7"}}`,
 			func(c *Config) bool { return c.Storage.Delete.Enabled && c.Tags.MaxTags == 7 }},
@@ -243,8 +243,8 @@ func TestRefusals(t *testing.T) {
 			"authorization: {bindings: [{subjects: ['user:x', authenticated], roles: [registry-viewer], repositories: ['**']}]}",
 			"c.yml:3: auth.oidc.issuers[0]: https://gitlab.com has tokens for everybody in the world, and " +
 				"without conditions or bindings of users and groups everybody could use this registry; write conditions, such as {repository_owner: [acme]}"},
-		{minimal + "auth: {htpasswd: {path: p}, anonymous: [pull]}\nhttp: {secret: changeme}",
-			"c.yml:4: http.secret: must have 32 characters or more, since tokens are made by it (auth.tokenendpoint); without it one is kept in the store"},
+		{minimal + "http: {secret: asecretforlocaldevelopment}",
+			"c.yml:3: http.secret: must have 32 characters or more, since ids of uploads and tokens are made by it; without it one is made and kept in the storage"},
 		{minimal + "auth:\n  tokenendpoint: {mode: always, lifetime: 2h, service: 'a b'}",
 			"c.yml:4: auth.tokenendpoint.lifetime: must be at most 1h, not 2h0m0s|" +
 				"c.yml:4: auth.tokenendpoint.service: must be a name without blanks, such as registry.example.com|" +

@@ -146,12 +146,12 @@ func TestLiteralTexts(t *testing.T) {
 		"0123", "*star", "&and", "!bang", "%percent", "@at", "`tick", "a: b", "a #b", "{x", "[x", " x ", "null", "~", "true", "1e3",
 		`"`, `'`, `"a`, `it's`, "a\nb", "- x", "ünï",
 	} {
-		if got := mustParse(t, minimal, "REGISTRY_HTTP_SECRET="+text).HTTP.Secret.Reveal(); got != text {
+		if got := mustParse(t, minimal, "REGISTRY_LOG_FIELDS_A="+text).Log.Fields["a"]; got != text {
 			t.Errorf("%q became %q", text, got)
 		}
 	}
 	for text, want := range map[string]string{`"0123"`: "0123", `'a''b'`: "a'b", `"a\tb"`: "a\tb", `'a'b'`: `'a'b'`, `""`: ""} {
-		if got := mustParse(t, minimal, "REGISTRY_HTTP_SECRET="+text).HTTP.Secret.Reveal(); got != want {
+		if got := mustParse(t, minimal, "REGISTRY_LOG_FIELDS_A="+text).Log.Fields["a"]; got != want {
 			t.Errorf("%q became %q, want %q", text, got, want)
 		}
 	}
@@ -226,19 +226,20 @@ func TestVariablesThatWarn(t *testing.T) {
 }
 
 func TestSecretFiles(t *testing.T) {
+	const hush = "a secret of thirty-two characters"
 	dir := t.TempDir()
-	for name, content := range map[string]string{"unix": "hush\n", "dos": "hush\r\n", "none": "hush", "two": "hush\n\n", "empty": "\n"} {
+	for name, content := range map[string]string{"unix": hush + "\n", "dos": hush + "\r\n", "none": hush, "two": hush + "\n\n", "empty": "\n"} {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(content), 0o600); err != nil {
 			t.Fatal(err)
 		}
 	}
-	for name, want := range map[string]string{"unix": "hush", "dos": "hush", "none": "hush", "two": "hush\n"} {
+	for name, want := range map[string]string{"unix": hush, "dos": hush, "none": hush, "two": hush + "\n"} {
 		c := mustParse(t, minimal, "REGISTRY_HTTP_SECRET_FILE="+filepath.Join(dir, name))
 		if c.HTTP.Secret.Reveal() != want || c.Source("http.secret") != "REGISTRY_HTTP_SECRET_FILE" {
 			t.Errorf("%s: %q from %s", name, c.HTTP.Secret.Reveal(), c.Source("http.secret"))
 		}
 	}
-	if c := mustParse(t, minimal+"http: {secret: old}", "REGISTRY_HTTP_SECRET_FILE="+filepath.Join(dir, "unix")); c.HTTP.Secret.Reveal() != "hush" {
+	if c := mustParse(t, minimal+"http: {secret: another secret of 32 characters}", "REGISTRY_HTTP_SECRET_FILE="+filepath.Join(dir, "unix")); c.HTTP.Secret.Reveal() != hush {
 		t.Error("the variable does not override the file")
 	}
 	for _, row := range []struct {
@@ -248,7 +249,7 @@ func TestSecretFiles(t *testing.T) {
 		{[]string{"REGISTRY_HTTP_SECRET_FILE=" + dir + "/not"},
 			"REGISTRY_HTTP_SECRET_FILE: http.secret: read the file it names: open " + dir + "/not: no such file or directory"},
 		{[]string{"REGISTRY_HTTP_SECRET_FILE=" + dir + "/empty"}, `REGISTRY_HTTP_SECRET_FILE: http.secret: "` + dir + `/empty" is empty`},
-		{[]string{"REGISTRY_HTTP_SECRET_FILE=" + dir + "/unix", "REGISTRY_HTTP_SECRET=x"},
+		{[]string{"REGISTRY_HTTP_SECRET_FILE=" + dir + "/unix", "REGISTRY_HTTP_SECRET=" + hush},
 			"REGISTRY_HTTP_SECRET_FILE: REGISTRY_HTTP_SECRET is set too; keep one"},
 	} {
 		_, _, err := Parse("c.yml", []byte(minimal), row.environ)
@@ -261,7 +262,7 @@ func TestSecretFiles(t *testing.T) {
 // FuzzEnviron takes lines as variables. Whatever they are, each error is one line with a source, a secret is not
 // printed, and what was accepted can be shown and read again.
 func FuzzEnviron(f *testing.F) {
-	f.Add("HTTP_ADDR=:1\nHTTP_SECRET=hush-hush\nSTORAGE=emptydir\nSTORAGE_EMPTYDIR_SIZELIMIT=1")
+	f.Add("HTTP_ADDR=:1\nHTTP_SECRET=hush-hush-hush-hush-hush-hush-hush\nSTORAGE=emptydir\nSTORAGE_EMPTYDIR_SIZELIMIT=1")
 	f.Add("LOG_FIELDS_A=b\nHTTP_HEADERS_X_0=y\nHTTP_HEADERS_X={\nVALIDATION_MANIFESTS_INDEXES_PLATFORMLIST_0_OS=x")
 	f.Add("OPENSHIFT={}\nREDIS_OPTIONS=1\nPORT=tcp://\nLOGLEVEL=info\nAUTH=none\nAUTH_NONE=\nAUTH_TOKEN_X=1\nSTORAGE_S3=")
 	f.Add("HTTP_SECRET_FILE=x\nSTORAGE={s3: {a: b}}\nSTORAGE_S3_X=1\nSTORAGE_MAINTENANCE_READONLY_ENABLED=true")

@@ -37,7 +37,7 @@ func busyAddress(t *testing.T) string {
 }
 
 func TestCommands(t *testing.T) {
-	good := write(t, "version: 0.1\nstorage: inmemory\nhttp: {addr: '127.0.0.1:0', secret: hidden-secret}\n")
+	good := write(t, "version: 0.1\nstorage: inmemory\nhttp: {addr: '127.0.0.1:0', secret: hidden-secret-of-32-characters-and-more}\n")
 	bad := write(t, "version: 0.1\nstorage: inmemory\nhtpp: {}\n")
 	public := write(t, "version: 0.1\nstorage: inmemory\nhttp: {addr: '0.0.0.0:0'}\n")
 	spaced := write(t, "version: 0.1\nstorage: inmemory\nopenshift:\n  metrics:\n    secret: two long words\n")
