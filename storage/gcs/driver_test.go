@@ -36,13 +36,22 @@ func TestSuite(t *testing.T) {
 }
 
 func TestProbeLeavesNothing(t *testing.T) {
-	service := gcstest.New()
-	openOver(t, over(service))
-	if len(service.Objects) != 0 {
-		t.Errorf("the probe left %v", service.Objects)
+	for name, isPaced := range map[string]bool{"at once": false, "one write a second": true} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				service := gcstest.New()
+				service.Paced = isPaced
+				o := over(service)
+				o.Warn = func(text string) { t.Error(text) }
+				openOver(t, o)
+				if len(service.Objects) != 0 {
+					t.Errorf("the probe left %v", service.Objects)
+				}
+				requests, _ := service.Take()
+				t.Logf("%d requests: %q", len(requests), requests)
+			})
+		})
 	}
-	requests, _ := service.Take()
-	t.Logf("%d requests: %q", len(requests), requests)
 }
 
 // TestRefusals opens buckets that cannot work. Each error names the key to fix.

@@ -211,7 +211,11 @@ func (p *probe) clean(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), remote.ProbeWithin)
 	defer cancel()
 	for _, end := range probeNames() {
-		if err := p.object(p.key + end).Delete(ctx); err != nil && !errors.Is(err, gcs.ErrObjectNotExist) {
+		err := p.object(p.key + end).Delete(ctx)
+		if isThrottled(err) && remote.Sleep(ctx, pause) == nil { // it was made a moment ago
+			err = p.object(p.key + end).Delete(ctx)
+		}
+		if err != nil && !errors.Is(err, gcs.ErrObjectNotExist) {
 			p.o.Warn(fmt.Sprintf("storage.gcs: the probe could not be removed, nothing else will be (permission storage.objects.delete): %v", err))
 			return
 		}
