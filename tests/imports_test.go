@@ -33,7 +33,7 @@ var layers = [][]string{
 	{"storage"},
 	{"storage/filesystem/lock"},
 	{"auth/*"},
-	{"auth/jwt"},
+	{"auth/jwt", "auth/throttle"},
 	{"auth", "auth/reload", "auth/recent"},
 	{"metrics", "trace"},
 	{"configuration"},

@@ -14,9 +14,7 @@ import (
 	"crypto/sha256"
 	"fmt"
 	"hash/maphash"
-	"net"
 	"net/http"
-	"net/netip"
 	"runtime"
 	"strings"
 	"sync/atomic"
@@ -27,6 +25,7 @@ import (
 	"berth/auth"
 	"berth/auth/recent"
 	"berth/auth/reload"
+	"berth/auth/throttle"
 )
 
 // Bounds of what is remembered.
@@ -56,7 +55,7 @@ type File struct {
 	o        Options
 	logins   *recent.Credentials[login]
 	seed     maphash.Seed // chooses whose hash an unknown user is checked by
-	throttle throttle
+	throttle *throttle.Throttle
 	flights  singleflight.Group
 	hashing  chan struct{} // holds an element for each hash being computed
 	hashed   atomic.Uint64
@@ -66,12 +65,12 @@ var _ auth.Authenticator = (*File)(nil)
 
 // Open reads a file of users. Errors name the file and the line.
 func Open(path string, o *Options) (*File, error) {
-	f := &File{logins: recent.NewCredentials[login](remembered), seed: maphash.MakeSeed()}
+	f := &File{logins: recent.NewCredentials[login](remembered), seed: maphash.MakeSeed(), throttle: throttle.New()}
 	if o != nil {
 		f.o = *o
 	}
 	if f.o.Address == nil {
-		f.o.Address = func(r *http.Request) string { return peer(r.RemoteAddr) }
+		f.o.Address = func(r *http.Request) string { return throttle.Peer(r.RemoteAddr) }
 	}
 	if f.o.Hashing <= 0 {
 		f.o.Hashing = max(1, runtime.GOMAXPROCS(0)/2)
@@ -83,7 +82,6 @@ func Open(path string, o *Options) (*File, error) {
 		f.o.wait = time.Sleep
 	}
 	f.hashing = make(chan struct{}, f.o.Hashing)
-	f.throttle.trials.Bound = maxOrigins
 	var err error
 	f.file, err = reload.Open(path, maxFile, parseTable, &reload.Options{OnError: f.o.OnError, OnReload: f.o.OnReload})
 	if err != nil {
@@ -122,11 +120,11 @@ func (f *File) Authenticate(r *http.Request) (auth.Subject, error) {
 	if len(user) > maxUser || len(password) > maxPassword {
 		return auth.Subject{}, wrong(password)
 	}
-	c := check{user, password, proof, origin{user, f.o.Address(r)}}
+	c := check{user, password, proof, throttle.Origin{User: user, Address: f.o.Address(r)}}
 	// Several requests with the same new credentials are usual: a client pushes its layers at once. The check goes on
 	// when its first asker leaves, since others may wait for it; how long it can take is bounded. Who asks once the file is
 	// another one does not wait for an answer by what it was.
-	key := fmt.Sprintf("%x %d %s", proof, f.Version(), c.origin.address)
+	key := fmt.Sprintf("%x %d %s", proof, f.Version(), c.origin.Address)
 	flight := f.flights.DoChan(key, func() (any, error) { return f.check(c) })
 	select {
 	case <-r.Context().Done():
@@ -171,7 +169,7 @@ func (f *File) Version() uint64 { return f.file.Version() }
 type check struct {
 	user, password string
 	proof          recent.Proof
-	origin         origin
+	origin         throttle.Origin
 }
 
 // check computes a hash, when it is the turn of the check's origin, and one of the few processors for it is free.
@@ -179,11 +177,11 @@ func (f *File) check(c check) (right bool, err error) {
 	if _, known := f.remembers(c.proof); known { // by another check, while this one was on its way
 		return true, nil
 	}
-	wait, err := f.throttle.begin(c.origin, f.o.now())
+	wait, err := f.throttle.Begin(c.origin, f.o.now())
 	if err != nil {
 		return false, err
 	}
-	defer func() { f.throttle.done(c.origin, right) }()
+	defer func() { f.throttle.Done(c.origin, right) }()
 	if wait > 0 {
 		f.o.wait(wait)
 	}
@@ -208,25 +206,4 @@ func wrong(password string) error {
 			"colon for the password", auth.ErrCredentials)
 	}
 	return auth.ErrCredentials
-}
-
-// peer returns the address of a connection's other end: of IPv6 the network of 64 bits, of which one host has all
-// addresses.
-func peer(remote string) string {
-	host, _, err := net.SplitHostPort(remote)
-	if err != nil {
-		return remote
-	}
-	ip, err := netip.ParseAddr(host)
-	if err != nil {
-		return host
-	}
-	if ip = ip.Unmap().WithZone(""); ip.Is4() {
-		return ip.String()
-	}
-	network, err := ip.Prefix(64)
-	if err != nil {
-		return host
-	}
-	return network.String()
 }

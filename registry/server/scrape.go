@@ -1,11 +1,15 @@
 package server
 
 import (
+	"cmp"
 	"crypto/sha256"
 	"crypto/subtle"
 	"net/http"
+	"time"
 
 	"berth/auth"
+	"berth/auth/recent"
+	"berth/auth/throttle"
 	"berth/metrics"
 	"berth/registry/observe"
 )
@@ -19,8 +23,20 @@ type ScrapeOptions struct {
 	Realm         string // for a client that is told to log in
 }
 
+// A scraper is a guard of the metrics. The secret is one for all, so that whoever guesses is slowed by address alone; a header
+// that had it once is let in from then on, whoever guesses beside it.
+type scraper struct {
+	ScrapeOptions
+	right   *recent.Credentials[struct{}]
+	guesses *throttle.Throttle
+}
+
+// rightHeaders bounds how many headers with the secret are remembered, in each of two generations.
+const rightHeaders = 64
+
 // Scrape guards the metrics that a handler has.
 func Scrape(figures http.Handler, o ScrapeOptions) http.Handler {
+	s := &scraper{o, recent.NewCredentials[struct{}](rightHeaders), throttle.New()}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		x := observe.Of(w, r)
 		x.Enter(metrics.Scrape, false)
@@ -30,30 +46,61 @@ func Scrape(figures http.Handler, o ScrapeOptions) http.Handler {
 			http.Error(x, "the metrics are only read", http.StatusMethodNotAllowed)
 			return
 		}
-		switch x.Outcome = o.judge(x, r); x.Outcome {
+		switch x.Outcome = s.judge(x, r); x.Outcome {
 		case metrics.Anonymous, metrics.Authenticated:
 			figures.ServeHTTP(x, r)
-		case metrics.Throttled, metrics.Unavailable, metrics.Unasked:
+		case metrics.Throttled:
+			x.Header().Set("Retry-After", "10")
+			http.Error(x, "too many attempts to log in", http.StatusTooManyRequests)
+		case metrics.Unavailable, metrics.Unasked:
 			x.Header().Set("Retry-After", "5")
 			http.Error(x, "who asks cannot be told now", http.StatusServiceUnavailable)
 		default:
-			x.Header().Set("WWW-Authenticate", auth.BasicChallenge(o.Realm))
+			x.Header().Set("WWW-Authenticate", auth.BasicChallenge(s.Realm))
 			http.Error(x, "the metrics are for who has their secret, or the role prometheus-scraper", http.StatusUnauthorized)
 		}
 	})
 }
 
-// judge finds out who asks, and whether they may.
-func (o ScrapeOptions) judge(x *observe.Exchange, r *http.Request) metrics.Outcome {
-	if o.Secret != "" && hasSecret(r, o.Secret) {
+// judge finds out who asks, and whether they may. What is of no user may be the secret.
+func (s *scraper) judge(x *observe.Exchange, r *http.Request) metrics.Outcome {
+	proof, ok := s.right.Prove(r)
+	if _, known := s.right.Get(proof); ok && known {
 		return metrics.Authenticated
 	}
-	subject, err := o.Authenticator.Authenticate(r)
+	subject, err := s.Authenticator.Authenticate(r)
+	if s.Secret != "" && subject.Name == "" && subject.Grants == nil && auth.HasCredentials(r) {
+		right, guessErr := s.guess(r)
+		if right && ok {
+			s.right.Put(proof, struct{}{})
+		}
+		if right {
+			return metrics.Authenticated
+		}
+		err = cmp.Or(guessErr, err)
+	}
 	if err == nil {
 		x.Subject = subject.Name
-		err = o.Authorizer.Authorize(r.Context(), subject, auth.Access{Action: auth.Metrics})
+		err = s.Authorizer.Authorize(r.Context(), subject, auth.Access{Action: auth.Metrics})
 	}
 	return observe.OutcomeOf(subject, err)
+}
+
+// guess reports whether a request has the secret, when it is the turn of its address. Errors are an *[auth.ThrottledError] and
+// that of the request's context.
+func (s *scraper) guess(r *http.Request) (right bool, err error) {
+	origin := throttle.Origin{Address: throttle.Peer(r.RemoteAddr)}
+	wait, err := s.guesses.Begin(origin, time.Now())
+	if err != nil {
+		return false, err
+	}
+	defer func() { s.guesses.Done(origin, right) }()
+	select {
+	case <-time.After(wait):
+		return hasSecret(r, s.Secret), nil
+	case <-r.Context().Done():
+		return false, r.Context().Err()
+	}
 }
 
 // hasSecret takes as long for a wrong secret as for the right one, however much of it is right.

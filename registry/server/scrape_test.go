@@ -4,12 +4,17 @@ import (
 	"context"
 	"encoding/base64"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"berth/auth"
 	"berth/metrics"
@@ -97,6 +102,51 @@ func TestScrape(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestGuessesAreSlowed: who guesses the secret waits longer each time, and who has it, also from there, does not.
+func TestGuessesAreSlowed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		figures := http.HandlerFunc(func(http.ResponseWriter, *http.Request) {})
+		h := Scrape(figures, ScrapeOptions{Secret: secret, Authenticator: people{}, Authorizer: people{}, Realm: "R"})
+		ask := func(address, user, password string) (status int, took time.Duration) {
+			r := httptest.NewRequest(http.MethodGet, "/", nil)
+			r.RemoteAddr = address
+			r.SetBasicAuth(user, password)
+			began, answer := time.Now(), httptest.NewRecorder()
+			h.ServeHTTP(answer, r)
+			return answer.Code, time.Since(began)
+		}
+		want := func(what, address, user, password string, status int, least, most time.Duration) {
+			t.Helper()
+			if got, took := ask(address, user, password); got != status || took < least || took > most {
+				t.Errorf("%s is answered %d after %v, want %d after %v to %v", what, got, took, status, least, most)
+			}
+		}
+		want("the secret", "192.0.2.1:1", "prometheus", secret, 200, 0, 0)
+		for i := range 10 {
+			ask("192.0.2.1:2", fmt.Sprint("any", i), fmt.Sprint("guess", i)) // with another name, and from another port
+			ask("192.0.2.1:2", "ann", "pw")
+		}
+		want("another guess", "192.0.2.1:3", "any", "guess", 401, 4*time.Second, 6*time.Second)
+		want("the secret from there", "192.0.2.1:4", "prometheus", secret, 200, 0, 0)
+		want("a user from there", "192.0.2.1:5", "ann", "pw", 200, 0, 0)
+		want("the secret from elsewhere", "192.0.2.2:1", "another", secret, 200, 0, 0)
+
+		var all sync.WaitGroup
+		var turned atomic.Int32
+		for range 50 {
+			all.Go(func() {
+				if status, _ := ask("192.0.2.1:6", "any", "guess"); status == http.StatusTooManyRequests {
+					turned.Add(1)
+				}
+			})
+		}
+		all.Wait()
+		if turned.Load() < 40 {
+			t.Errorf("of 50 guesses at once %d were turned away", turned.Load())
+		}
+	})
 }
 
 func TestNoScrape(t *testing.T) {

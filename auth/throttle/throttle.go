@@ -1,6 +1,9 @@
-package htpasswd
+// Package throttle slows those who try to log in and fail.
+package throttle
 
 import (
+	"net"
+	"net/netip"
 	"sync"
 	"time"
 
@@ -20,9 +23,30 @@ const (
 	maxPendings  = 1024 // attempts in all
 )
 
-// An origin is where a login is tried from: a user's name and an address. Failures at one address are never held against
+// An Origin is where a login is tried from: a user's name and an address. Failures at one address are never held against
 // the same user at another, so that nobody can lock a user out.
-type origin struct{ user, address string }
+type Origin struct{ User, Address string }
+
+// Peer returns the address of a connection's other end: of IPv6 the network of 64 bits, of which one host has all
+// addresses.
+func Peer(remote string) string {
+	host, _, err := net.SplitHostPort(remote)
+	if err != nil {
+		return remote
+	}
+	ip, err := netip.ParseAddr(host)
+	if err != nil {
+		return host
+	}
+	if ip = ip.Unmap().WithZone(""); ip.Is4() {
+		return ip.String()
+	}
+	network, err := ip.Prefix(64)
+	if err != nil {
+		return host
+	}
+	return network.String()
+}
 
 // A trial is what is known of an origin whose last attempt did not succeed.
 type trial struct {
@@ -31,20 +55,25 @@ type trial struct {
 	next     time.Time // when the next attempt may be made
 }
 
-// A throttle slows the attempts of an origin down, one after the other. Every attempt counts as failed until it
-// succeeds, so that many at once gain nothing.
-type throttle struct {
+// A Throttle slows the attempts of an origin down, one after the other. Every attempt counts as failed until it
+// succeeds, so that many at once gain nothing. It is safe for concurrent use.
+type Throttle struct {
 	mu      sync.Mutex
-	trials  recent.Map[origin, trial]
+	trials  recent.Map[Origin, trial]
 	pending map[string]int // attempts under way, by address
 	total   int
 }
 
-// begin returns how long an attempt must wait, or an [auth.ThrottledError]. Without an error, done must follow.
-func (t *throttle) begin(o origin, now time.Time) (time.Duration, error) {
+// New returns a Throttle that nobody has tried.
+func New() *Throttle {
+	return &Throttle{trials: recent.Map[Origin, trial]{Bound: maxOrigins}, pending: make(map[string]int)}
+}
+
+// Begin returns how long an attempt must wait, or an *[auth.ThrottledError]. Without an error, Done must follow.
+func (t *Throttle) Begin(o Origin, now time.Time) (time.Duration, error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.pending[o.address] >= maxPending || t.total >= maxPendings {
+	if t.pending[o.Address] >= maxPending || t.total >= maxPendings {
 		return 0, &auth.ThrottledError{RetryAfter: time.Second}
 	}
 	tr, _ := t.trials.Get(o)
@@ -61,10 +90,7 @@ func (t *throttle) begin(o origin, now time.Time) (time.Duration, error) {
 	tr.attempts++
 	tr.last, tr.next = now, at.Add(delayAfter(tr.attempts))
 	t.trials.Put(o, tr)
-	if t.pending == nil {
-		t.pending = make(map[string]int)
-	}
-	t.pending[o.address]++
+	t.pending[o.Address]++
 	t.total++
 	return at.Sub(now), nil
 }
@@ -77,14 +103,15 @@ func delayAfter(attempts int) time.Duration {
 	return min(maxDelay, firstDelay<<min(attempts-freeAttempts, 10))
 }
 
-func (t *throttle) done(o origin, succeeded bool) {
+// Done tells how an attempt ended.
+func (t *Throttle) Done(o Origin, succeeded bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if succeeded {
 		t.trials.Remove(o)
 	}
-	if t.pending[o.address]--; t.pending[o.address] == 0 {
-		delete(t.pending, o.address)
+	if t.pending[o.Address]--; t.pending[o.Address] == 0 {
+		delete(t.pending, o.Address)
 	}
 	t.total--
 }
