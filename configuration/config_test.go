@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -397,8 +398,14 @@ func TestSchema(t *testing.T) {
 		if _, ok := strict.SectionType(f.Type); !ok && f.Initial == "" && f.Example == "" && !strings.Contains(path, "[]") {
 			t.Errorf("%s has neither a default nor an example", path)
 		}
-		if got, ok := schema.Resolve(schema.VariableOf(path)); !ok || got != strings.ReplaceAll(path, "[]", ".0") {
-			t.Errorf("%s names %q", schema.VariableOf(path), got)
+		doc, err := schema.Parse("c.yml", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		variable := schema.VariableOf(path)
+		doc.Override([]string{variable + "={}"}, nil)
+		if got := doc.Decode(&Config{})[strings.ReplaceAll(path, "[]", "[0]")]; got != variable && !slices.Contains(schema.NotKeys, variable) {
+			t.Errorf("%s does not set %s: it is from %q", variable, path, got)
 		}
 	})
 }

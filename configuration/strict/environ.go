@@ -127,12 +127,6 @@ func cutName(rest, name string) (string, bool) {
 	return rest[len(name)+1:], true
 }
 
-// Resolve returns the full key that a variable is for, with an index in place of each list's element.
-func (s *Schema) Resolve(variable string) (path string, ok bool) {
-	keys, _, ok := resolve(s.Section, s.keyName(variable))
-	return strings.Join(keys, "."), ok
-}
-
 // resolve finds what a name means in t: the keys and indices on the way, and the type at its end. Since keys may have
 // underscores themselves, every key that the name could begin with is tried.
 func resolve(t reflect.Type, rest string) (path []string, leaf reflect.Type, ok bool) {

@@ -2,6 +2,7 @@ package strict
 
 import (
 	"reflect"
+	"strings"
 	"testing"
 )
 
@@ -17,17 +18,16 @@ func TestUnderscores(t *testing.T) {
 	type outer struct {
 		Azure *inner `yaml:"azure"`
 	}
-	s := Schema{Section: reflect.TypeFor[outer](), Prefix: "X_"}
 	for name, want := range map[string]string{
 		"AZURE_MAX_RETRIES": "azure.max_retries", "azure_Max_Size": "azure.max.size", "AZURE_RETRIES": "azure.retries", "AZURE": "azure",
 		"AZURE_MAX": "azure.max",
 	} {
-		if path, ok := s.Resolve("X_" + name); !ok || path != want {
+		if path, _, ok := resolve(reflect.TypeFor[outer](), name); !ok || strings.Join(path, ".") != want {
 			t.Errorf("%s names %q", name, path)
 		}
 	}
 	for _, name := range []string{"AZURE_", "AZURE_MAX_RETRIES_0", "AZUREMAX", "AZURE__MAX"} {
-		if path, ok := s.Resolve("X_" + name); ok {
+		if path, _, ok := resolve(reflect.TypeFor[outer](), name); ok {
 			t.Errorf("%s names %q", name, path)
 		}
 	}
