@@ -11,7 +11,6 @@ import (
 	"net"
 	"os"
 	"os/signal"
-	"regexp"
 	"strings"
 	"syscall"
 	"time"
@@ -21,18 +20,12 @@ import (
 	"berth/auth/guard"
 	"berth/configuration"
 	"berth/metrics"
-	"berth/registry"
-	"berth/registry/admin"
-	"berth/registry/api"
 	"berth/registry/health"
 	"berth/registry/observe"
 	"berth/registry/server"
 	"berth/storage/open"
 	"berth/trace"
 )
-
-// chunkMinLength is the size of chunks that clients are asked for, in bytes: each chunk is an object of the storage.
-const chunkMinLength = 1 << 20
 
 // An Environment is what a process is given.
 type Environment struct {
@@ -171,128 +164,11 @@ func (p process) withServer(ctx context.Context, accessLog io.Writer, run func(*
 	return run(s, p.listeners)
 }
 
-// newServer wires the parts together. The access log and the socket for commands may be nil.
-func (p process) newServer(ctx context.Context, store *open.Store, lines *observe.AccessLog, socket *admin.Socket) (*server.Server, error) {
-	c := p.config
-	manifests, err := newPolicy(c.Validation)
-	if err != nil {
-		return nil, err
+// closeAll closes listeners that may be closed already.
+func closeAll(listeners []net.Listener) {
+	for _, l := range listeners {
+		_ = l.Close()
 	}
-	reg, err := registry.Open(ctx, store.Driver, &registry.Options{
-		Reads: store.Reads,
-		Grace: c.GC.Grace, UploadAge: c.Storage.Maintenance.UploadPurging.Age, ReadOnly: p.guard.ReadOnly,
-		MaxBlob: p.limits.maxBlob.Load, MaxManifest: int64(c.Validation.Manifests.MaxSize), Manifests: manifests, Immutable: p.immutable,
-		Secret: []byte(c.HTTP.Secret.Reveal()),
-	})
-	if err != nil {
-		return nil, err
-	}
-	if err := p.guard.OpenPasses(c, reg.DeriveKey); err != nil {
-		return nil, err
-	}
-	p.watchStorage(store.Driver, reg)
-	p.watchOthers()
-	redirect, err := redirects(c.Storage.Redirect, store.Driver)
-	if err != nil {
-		return nil, err
-	}
-	handler, err := api.New(reg, p.guard.Authenticator(), p.guard.Authorizer(), p.guarded(api.Options{
-		Host: c.HTTP.Host, Prefix: c.HTTP.Prefix, RelativeURLs: c.HTTP.RelativeURLs, Headers: c.HTTP.Headers,
-		DeleteEnabled: c.Storage.Delete.Enabled, MaxManifest: int64(c.Validation.Manifests.MaxSize),
-		MaxTags: c.Tags.MaxTags, MaxCatalog: c.Catalog.MaxEntries, ChunkMinLength: chunkMinLength,
-		Redirect: redirect, RedirectExpiry: c.Storage.Redirect.Expiry, Gate: p.limits.gate, MayChange: p.health.MayChange, Log: p.log,
-	}))
-	if err != nil {
-		return nil, err
-	}
-	certificates, err := p.openTLS()
-	if err != nil {
-		return nil, err
-	}
-	o := server.Options{
-		TLS: certificates, HTTP1Only: c.HTTP.HTTP2.Disabled, Prefix: c.HTTP.Prefix,
-		ReadHeaderTimeout: c.HTTP.ReadHeaderTimeout, IdleTimeout: c.HTTP.IdleTimeout,
-		Connections: p.limits.connections, ProgressTimeout: c.HTTP.ProgressTimeout, DrainDelay: c.HTTP.DrainDelay, DrainTimeout: c.HTTP.DrainTimeout, MaxHeaderBytes: int(c.HTTP.MaxHeaderBytes),
-		Health: p.health, Tracer: p.tracer, AccessLog: lines, Log: p.log, Background: []func(context.Context){p.reloader.onSignal(p.hangups), p.guard.Warm},
-	}
-	if purging := c.Storage.Maintenance.UploadPurging; purging.Enabled {
-		o.Background = append(o.Background,
-			server.UploadPurger(reg, purging.Age, purging.Interval, purging.DryRun, p.guard.ReadOnly, p.log))
-	}
-	collector := p.collector(store, reg)
-	if c.GC.Enabled {
-		collect, err := p.follow(collector)
-		if err != nil {
-			return nil, err
-		}
-		o.Background = append(o.Background, collect)
-	}
-	if err := p.measure(&o, store.Driver); err != nil {
-		return nil, err
-	}
-	commands := &commands{process: p, registry: reg, collector: collector, check: health.Storage(store.Driver), certificates: certificates}
-	task, err := commands.serve(socket, lines)
-	if err != nil {
-		return nil, err
-	}
-	o.Background = append(o.Background, task)
-	return server.New(handler, o), nil
-}
-
-// guarded completes the options of the API.
-func (p process) guarded(o api.Options) *api.Options {
-	o.CheckName, o.MayMoveTags = p.guard.CheckName, p.guard.MayMoveTags
-	if p.guard.MayLogIn() {
-		o.Challenge = p.guard.Challenge
-	}
-	o.Passes, o.SendForPasses = p.guard.Passes(), p.guard.SendsForPasses
-	return &o
-}
-
-func (p process) immutable(n registry.Name, t registry.Tag) bool {
-	return p.guard.Immutable(n.String(), t.String())
-}
-
-// reloaded is told of what the guard reads again by itself.
-func (p process) reloaded(what metrics.Reloadable, err error) {
-	if err != nil {
-		p.log.Error(err.Error())
-	} else {
-		p.log.Info("reloaded the " + what.String())
-	}
-	p.count(what, err)
-}
-
-func newPolicy(v configuration.Validation) (p registry.Policy, err error) {
-	if v.Disabled {
-		p.Platforms = registry.OnlyPlatforms()
-		return p, nil
-	}
-	switch v.Manifests.Indexes.Platforms {
-	case "none":
-		p.Platforms = registry.OnlyPlatforms()
-	case "list":
-		var platforms []string
-		for _, platform := range v.Manifests.Indexes.PlatformList {
-			platforms = append(platforms, platform.OS+"/"+platform.Architecture)
-		}
-		p.Platforms = registry.OnlyPlatforms(platforms...)
-	}
-	if p.AllowURLs, err = compile(v.Manifests.URLs.Allow); err == nil {
-		p.DenyURLs, err = compile(v.Manifests.URLs.Deny)
-	}
-	return p, err
-}
-
-func compile(expressions []string) (compiled []*regexp.Regexp, err error) {
-	for _, s := range expressions {
-		re, err := regexp.Compile(s)
-		if err != nil {
-			return nil, fmt.Errorf("compile a regular expression: %w", err)
-		}
-		compiled = append(compiled, re)
-	}
-	return compiled, nil
 }
 
 // newInstance makes a name of this process for its log.
@@ -303,42 +179,12 @@ func newInstance() string {
 	return fmt.Sprintf("%x-%x-%x-%x-%x", b[:4], b[4:6], b[6:8], b[8:10], b[10:])
 }
 
-func describeCache(c *configuration.Config) string {
-	if c.Storage.Cache.Size == 0 {
-		return "none"
+// reloaded is told of what the guard reads again by itself.
+func (p process) reloaded(what metrics.Reloadable, err error) {
+	if err != nil {
+		p.log.Error(err.Error())
+	} else {
+		p.log.Info("reloaded the " + what.String())
 	}
-	return c.Storage.Cache.Size.String() + " in memory"
-}
-
-func describeAuth(c *configuration.Config) string {
-	switch {
-	case c.Auth.None != nil:
-		return "none: everybody may do everything"
-	case !c.Auth.Configured():
-		return "none is configured: only this machine is listened to"
-	}
-	var methods []string
-	if c.Auth.Token != nil {
-		methods = append(methods, "token")
-	}
-	if c.Auth.OIDC != nil {
-		methods = append(methods, "oidc")
-	}
-	if c.Auth.HTPasswd != nil {
-		methods = append(methods, "htpasswd")
-	}
-	if c.Auth.ClientCertificate != nil {
-		methods = append(methods, "client certificates")
-	}
-	if len(methods) == 0 {
-		return "anonymous only"
-	}
-	return strings.Join(methods, ", ")
-}
-
-// closeAll closes listeners that may be closed already.
-func closeAll(listeners []net.Listener) {
-	for _, l := range listeners {
-		_ = l.Close()
-	}
+	p.count(what, err)
 }
