@@ -2,6 +2,8 @@ package registry_test
 
 import (
 	"encoding/json"
+	"fmt"
+	"slices"
 	"strings"
 	"testing"
 
@@ -136,13 +138,16 @@ func TestDocuments(t *testing.T) {
 }
 
 // FuzzManifest wants what is accepted to be JSON, of a type that no browser runs, and the same to a reader that knows of
-// no variants of names.
+// no variants of names; a collection must find all digests in it.
 func FuzzManifest(f *testing.F) {
 	for _, c := range accepted {
 		f.Add(c.contentType, []byte(doc(c.body)))
 	}
 	for _, c := range refused {
 		f.Add(c.contentType, []byte(doc(c.body)))
+	}
+	for _, text := range []string{digestA, strings.ToUpper(digestA), digestA + "0", digestA[:70], `sha256:\u00` + fmt.Sprintf("%x", digestA[7]) + digestA[8:], "sha512:" + strings.Repeat("0", 128)} {
+		f.Add("", []byte(`{"mediaType":"`+imageType+`","schemaVersion":2,"annotations":{"a":"`+text+`","`+text+`":"sha"}}`))
 	}
 	f.Fuzz(func(t *testing.T, contentType string, body []byte) {
 		mediaType, err := registry.ParseDocument(contentType, body)
@@ -159,6 +164,9 @@ func FuzzManifest(f *testing.F) {
 		}
 		if !strings.HasSuffix(mediaType, "+json") {
 			t.Errorf("taken as %q", mediaType)
+		}
+		if found, parsed := registry.MentionedDigests(body); !slices.Equal(found, parsed) {
+			t.Errorf("it mentions %v, and a collection finds %v", parsed, found)
 		}
 		_, layers := members["layers"].([]any)
 		_, manifests := members["manifests"].([]any)

@@ -9,6 +9,18 @@ func ParseDocument(contentType string, body []byte) (string, error) {
 	return doc.mediaType, nil
 }
 
+// MentionedDigests returns the digests that a collection finds in a document, and those that parsing it finds.
+func MentionedDigests(document []byte) (found, parsed []Digest) {
+	s, err := scanJSON(document)
+	if err != nil {
+		panic(err)
+	}
+	if found, err = mentionedDigests("key", document); err != nil {
+		panic(err)
+	}
+	return found, s.digests
+}
+
 // ReadRecord decodes a record as each kind of header, and returns its payload.
 func ReadRecord(body []byte) (payload []byte, err error) {
 	for _, header := range []record{&blobRecord{}, &linkRecord{}, &manifestRecord{}, &tagRecord{}, &referrersRecord{}, &uploadRecord{}} {

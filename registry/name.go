@@ -80,10 +80,19 @@ func ParseDigest(s string) (Digest, error) {
 	if err != nil {
 		return Digest{}, err
 	}
-	if len(hex) != a.new().Size()*2 || strings.ContainsFunc(hex, func(r rune) bool { return !strings.ContainsRune("0123456789abcdef", r) }) {
-		return Digest{}, newError(DigestInvalid, "a %s digest has %d lower-case hexadecimal digits", alg, a.new().Size()*2)
+	if len(hex) != a.digits() || !isHex(hex) {
+		return Digest{}, newError(DigestInvalid, "a %s digest has %d lower-case hexadecimal digits", alg, a.digits())
 	}
 	return Digest{s}, nil
+}
+
+func isHex(s string) bool {
+	for i := range len(s) {
+		if c := s[i]; c < '0' || c > '9' && c < 'a' || c > 'f' {
+			return false
+		}
+	}
+	return true
 }
 
 func (d Digest) String() string { return d.s }
@@ -126,6 +135,14 @@ func (a Algorithm) new() hash.Hash {
 		return crypto.SHA512.New()
 	}
 	return crypto.SHA256.New()
+}
+
+// digits is how many hexadecimal digits a digest has.
+func (a Algorithm) digits() int {
+	if a == SHA512 {
+		return 2 * crypto.SHA512.Size()
+	}
+	return 2 * crypto.SHA256.Size()
 }
 
 func (a Algorithm) fromHash(h hash.Hash) Digest {

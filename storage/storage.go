@@ -290,18 +290,31 @@ func CheckKey(key string) error {
 	if key == "" || len(key) > MaxKey {
 		return fmt.Errorf("%w: %d bytes long", ErrInvalidKey, len(key))
 	}
-	for part := range strings.SplitSeq(key, "/") {
-		if part == "" || len(part) > 255 || part == "." || part == ".." || strings.ContainsFunc(part, invalidInKey) {
+	for rest, more := key, true; more; {
+		var part string
+		if part, rest, more = strings.Cut(rest, "/"); !validPart(part) {
 			return fmt.Errorf("%w: %q", ErrInvalidKey, key)
 		}
 	}
 	return nil
 }
 
-func invalidInKey(r rune) bool {
-	switch {
-	case 'a' <= r && r <= 'z', 'A' <= r && r <= 'Z', '0' <= r && r <= '9':
+func validPart(part string) bool {
+	if part == "" || len(part) > 255 || part == "." || part == ".." {
 		return false
 	}
-	return !strings.ContainsRune("!-._", r)
+	for i := range len(part) {
+		if c := part[i]; keyBytes[c/64]>>(c%64)&1 == 0 {
+			return false
+		}
+	}
+	return true
 }
+
+// keyBytes has a bit for each byte: those in keys are set.
+var keyBytes = func() (set [4]uint64) {
+	for _, c := range []byte("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789!-._") {
+		set[c/64] |= 1 << (c % 64)
+	}
+	return set
+}()

@@ -77,3 +77,11 @@ func (g *Gate) Stats() (s Stats) {
 	}
 	return s
 }
+
+// Admitted returns how many requests g has let in so far.
+func (g *Gate) Admitted() (n uint64) {
+	for c := range g.queues {
+		n += g.queues[c].snapshot().Admitted
+	}
+	return n
+}

@@ -32,6 +32,8 @@ type Options struct {
 	Concurrency int
 	// Rate bounds the calls to the store, per second. 0: there is no bound.
 	Rate int
+	// Served returns how many requests were let in so far: while there are any, collections hold back. Nil: there are none.
+	Served func() uint64
 	// Keep is how many reports are kept. 0: 50.
 	Keep int
 	// Memory bounds what is remembered from run to run, in bytes, about. 0: 64 MiB.
@@ -198,7 +200,7 @@ func ignoreUnavailable(err error) error {
 }
 
 func (c *Collector) run(ctx context.Context, report *Report, o RunOptions) error {
-	p := &pace{}
+	p := &pace{load: newLoad(c.o.Served, c.local())}
 	if !o.DryRun {
 		p.paused = c.o.Paused
 	}
@@ -300,11 +302,30 @@ func (r *run) limit(l *Layer) time.Time {
 	return l.Start.Add(-r.registry.Grace())
 }
 
-// workers returns a group for reading and removing.
-func (r *run) workers(ctx context.Context) (*errgroup.Group, context.Context) {
+// local reports whether listing is reading folders of this machine, and not a call to another.
+func (c *Collector) local() bool {
+	_, ok := innermost(c.o.Scan).(storage.Namer)
+	return ok
+}
+
+// A team is who works at a part of a run: whoever gives out the work, and others.
+type team struct {
+	*errgroup.Group
+	load *load
+}
+
+func (r *run) team(ctx context.Context) (team, context.Context) {
 	group, ctx := errgroup.WithContext(ctx)
-	group.SetLimit(r.c.o.Concurrency)
-	return group, ctx
+	group.SetLimit(r.c.o.Concurrency - 1)
+	return team{group, r.pace.load}, ctx
+}
+
+// do has somebody do f: another, if one is free and may, or the caller, who then gets the error.
+func (t team) do(f func() error) error {
+	if !t.load.alone() && t.TryGo(f) {
+		return nil
+	}
+	return f()
 }
 
 // doom notes in a dry run what would be gone.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"iter"
 	"time"
 
 	"berth/registry"
@@ -24,30 +25,80 @@ type verdict struct {
 // An inspector reads a candidate and says what is to happen to it.
 type inspector func(ctx context.Context, info storage.Info) (verdict, storage.Info, error)
 
-// sweep removes the records under a prefix that are not reached and old: each is looked at in the store, and removed only if
+// sweep removes those of the records that are not reached and old: each is looked at in the store, and removed only if
 // it is then as it was seen.
-func (r *run) sweep(ctx context.Context, l *Layer, prefix string, reached func(key string) bool, inspect inspector) error {
-	group, ctx := r.workers(ctx)
-	for info, err := range r.candidates(ctx, prefix) {
-		if err != nil {
-			return errors.Join(err, group.Wait())
+func (r *run) sweep(ctx context.Context, l *Layer, records iter.Seq2[storage.Info, error], reached func(key string) bool,
+	inspect inspector) error {
+	team, ctx := r.team(ctx)
+	look := r.sweeping(l, reached, inspect)
+	for info, err := range records {
+		if err == nil {
+			err = look(ctx, team, info)
 		}
+		if err != nil {
+			return errors.Join(err, team.Wait())
+		}
+	}
+	return team.Wait()
+}
+
+// sweeping returns what a sweep does with each record.
+func (r *run) sweeping(l *Layer, reached func(key string) bool, inspect inspector) func(context.Context, team, storage.Info) error {
+	return func(ctx context.Context, t team, info storage.Info) error {
 		l.count(&l.Examined, 1)
 		if reached(info.Key) {
-			continue
+			return nil
 		}
-		group.Go(func() error { return r.remove(ctx, l, info, inspect) })
+		return t.do(func() error { return r.remove(ctx, l, info, inspect) })
 	}
-	return group.Wait()
+}
+
+// ranges are the beginnings of the parts in which blob records are listed: of many, where a listing reads one folder after
+// another, and of one, where it is a call for every thousand.
+func (r *run) ranges() []string {
+	starts := []string{""}
+	if r.c.local() {
+		for _, digit := range "123456789abcdef" {
+			starts = append(starts, registry.BlobPrefix+string(registry.SHA256)+"/"+string(digit))
+		}
+	}
+	return starts
+}
+
+// inRanges lists the blob records in parts, by several goroutines.
+func (r *run) inRanges(ctx context.Context, list func(ctx context.Context, after string) iter.Seq2[storage.Info, error],
+	see func(ctx context.Context, t team, info storage.Info) error) error {
+	team, ctx := r.team(ctx)
+	starts := r.ranges()
+	for i, after := range starts {
+		err := team.do(func() error {
+			for info, err := range list(ctx, after) {
+				if i+1 < len(starts) && info.Key > starts[i+1] {
+					return nil
+				}
+				if err == nil {
+					err = see(ctx, team, info)
+				}
+				if err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+		if err != nil {
+			return errors.Join(err, team.Wait())
+		}
+	}
+	return team.Wait()
 }
 
 // candidates lists a prefix: with times where those are for free, and otherwise keys alone.
-func (r *run) candidates(ctx context.Context, prefix string) func(yield func(storage.Info, error) bool) {
-	if _, ok := innermost(r.c.o.Scan).(storage.Namer); !ok {
-		return r.scan.List(ctx, prefix, "")
+func (r *run) candidates(ctx context.Context, prefix, after string) iter.Seq2[storage.Info, error] {
+	if !r.c.local() {
+		return r.scan.List(ctx, prefix, after)
 	}
 	return func(yield func(storage.Info, error) bool) {
-		for key, err := range storage.Keys(ctx, r.scan, prefix, "") {
+		for key, err := range storage.Keys(ctx, r.scan, prefix, after) {
 			if !yield(storage.Info{Key: key}, err) {
 				return
 			}
@@ -151,15 +202,18 @@ func (r *run) blobs(ctx context.Context, l *Layer) error {
 		}
 	}
 	catalog := r.newLayer("catalog", l.Start)
-	if err := r.sweep(ctx, catalog, registry.CatalogPrefix, func(key string) bool {
+	if err := r.sweep(ctx, catalog, r.candidates(ctx, registry.CatalogPrefix, ""), func(key string) bool {
 		return alive.has(hash(registry.ParseKey(key).Repository))
 	}, r.stat("the repository has nothing left")); err != nil {
 		return err
 	}
-	return r.sweep(ctx, l, registry.BlobPrefix, func(key string) bool {
+	list := func(ctx context.Context, after string) iter.Seq2[storage.Info, error] {
+		return r.candidates(ctx, registry.BlobPrefix, after)
+	}
+	return r.inRanges(ctx, list, r.sweeping(l, func(key string) bool {
 		k := registry.ParseKey(key)
 		return k.Kind != registry.BlobKind || linked.has(hash(k.Digest.String()))
-	}, r.inspectBlob)
+	}, r.inspectBlob))
 }
 
 // inspectBlob tells notes that a blob is refused from other records. One that cannot be understood may go.
@@ -184,7 +238,7 @@ func (r *run) uploads(ctx context.Context, l *Layer) error {
 	if older := l.Start.Add(-r.c.o.UploadAge); older.Before(idle) {
 		idle = older
 	}
-	return r.sweep(ctx, l, registry.UploadPrefix, func(string) bool { return false },
+	return r.sweep(ctx, l, r.candidates(ctx, registry.UploadPrefix, ""), func(string) bool { return false },
 		func(ctx context.Context, info storage.Info) (verdict, storage.Info, error) {
 			body, info, err := storage.ReadAll(ctx, r.scan, info.Key, maxRecord)
 			if err != nil {
@@ -249,21 +303,20 @@ func (r *run) markUploads(ctx context.Context, named *marks) error {
 const settled = 3 * time.Second
 
 func (r *run) markBlobs(ctx context.Context, l *Layer, named *marks) error {
-	group, ctx := r.workers(ctx)
 	reads := newReads(named)
-	for info, err := range r.scan.List(ctx, registry.BlobPrefix, "") {
-		if err != nil {
-			return errors.Join(err, group.Wait())
-		}
+	list := func(ctx context.Context, after string) iter.Seq2[storage.Info, error] {
+		return r.scan.List(ctx, registry.BlobPrefix, after)
+	}
+	return r.inRanges(ctx, list, func(ctx context.Context, t team, info storage.Info) error {
 		if r.isDoomed(info.Key) {
-			continue
+			return nil
 		}
 		key := r.c.memo.key(info.Key, info.ModTime.UnixNano(), info.Size)
 		if known, ok := r.c.memo.get(key); ok {
 			reads.add(known)
-			continue
+			return nil
 		}
-		group.Go(func() error {
+		return t.do(func() error {
 			names, err := r.readBlob(ctx, info.Key)
 			if err != nil {
 				return ignoreGone(err)
@@ -274,8 +327,7 @@ func (r *run) markBlobs(ctx context.Context, l *Layer, named *marks) error {
 			reads.add(names)
 			return nil
 		})
-	}
-	return group.Wait()
+	})
 }
 
 // readBlob returns the hashes of the data objects that a blob record names.
@@ -296,39 +348,48 @@ func (r *run) readBlob(ctx context.Context, key string) ([]uint64, error) {
 const bulk = 1000
 
 func (r *run) sweepData(ctx context.Context, l *Layer, named *marks) error {
-	limit := r.limit(l)
-	group, working := r.workers(ctx)
+	team, ctx := r.team(ctx)
 	batch := []storage.Info{}
-	flush := func() {
+	flush := func() error {
 		full := batch
 		batch = nil
-		group.Go(func() error { return r.removeData(working, l, full) })
+		return team.do(func() error { return r.removeData(ctx, l, full) })
 	}
-	for info, err := range r.candidates(working, registry.DataPrefix) {
+	for info, err := range r.candidates(ctx, registry.DataPrefix, "") {
+		garbage := false
+		if err == nil {
+			info, garbage, err = r.isGarbage(ctx, l, named, info)
+		}
+		if garbage {
+			batch = append(batch, info)
+		}
+		if len(batch) >= r.batchSize() {
+			err = flush()
+		}
 		if err != nil {
-			return errors.Join(err, group.Wait())
-		}
-		l.count(&l.Examined, 1)
-		if named.has(r.c.memo.hash(info.Key)) {
-			continue
-		}
-		if info.ModTime.IsZero() {
-			if info, err = r.store.Stat(working, info.Key); errors.Is(err, fs.ErrNotExist) {
-				continue
-			} else if err != nil {
-				return errors.Join(err, group.Wait())
-			}
-		}
-		if !info.ModTime.Before(limit) {
-			l.count(&l.Young, 1)
-			continue
-		}
-		if batch = append(batch, info); len(batch) >= r.batchSize() {
-			flush()
+			return errors.Join(err, team.Wait())
 		}
 	}
-	flush()
-	return group.Wait()
+	return errors.Join(flush(), team.Wait())
+}
+
+// isGarbage reports whether a data object is to be removed, and describes it.
+func (r *run) isGarbage(ctx context.Context, l *Layer, named *marks, info storage.Info) (storage.Info, bool, error) {
+	l.count(&l.Examined, 1)
+	if named.has(r.c.memo.hash(info.Key)) {
+		return info, false, nil
+	}
+	if info.ModTime.IsZero() { // its key alone was listed
+		var err error
+		if info, err = r.store.Stat(ctx, info.Key); err != nil {
+			return info, false, ignoreGone(err)
+		}
+	}
+	if !info.ModTime.Before(r.limit(l)) {
+		l.count(&l.Young, 1)
+		return info, false, nil
+	}
+	return info, true, nil
 }
 
 // batchSize is that of bulk deletion where there is one, and otherwise small enough for the workers to share the work.

@@ -14,10 +14,11 @@ import (
 // pageSize is how many listed objects count as one call: what object stores return at once.
 const pageSize = 1000
 
-// A pace bounds and counts calls to a store. The zero pace only counts.
+// A pace bounds and counts calls to a store.
 type pace struct {
 	every  time.Duration // between two calls; 0: as they come
 	paused func() bool   // nil: never
+	load   *load
 	calls  atomic.Int64
 
 	mu   sync.Mutex
@@ -30,8 +31,8 @@ func (p *pace) wait(ctx context.Context) error {
 	if p.paused != nil && p.paused() {
 		return ErrPaused
 	}
-	if p.every <= 0 {
-		return ctx.Err()
+	if err := p.load.rest(ctx); err != nil || p.every <= 0 {
+		return err
 	}
 	p.mu.Lock()
 	now := time.Now()
@@ -44,14 +45,7 @@ func (p *pace) wait(ctx context.Context) error {
 	if until <= 0 {
 		return ctx.Err()
 	}
-	timer := time.NewTimer(until)
-	defer timer.Stop()
-	select {
-	case <-ctx.Done():
-		return ctx.Err()
-	case <-timer.C:
-		return nil
-	}
+	return sleep(ctx, until)
 }
 
 // paced is a driver whose calls keep a pace.
@@ -118,20 +112,24 @@ func (p paced) DeleteAll(ctx context.Context, keys []string) error {
 }
 
 func (p paced) List(ctx context.Context, prefix, after string) iter.Seq2[storage.Info, error] {
-	return each(ctx, p.pace, p.Driver.List(ctx, prefix, after))
+	return inPages(ctx, p.pace, p.Driver.List(ctx, prefix, after))
 }
 
 func (p paced) Keys(ctx context.Context, prefix, after string) iter.Seq2[string, error] {
-	return each(ctx, p.pace, storage.Keys(ctx, p.Driver, prefix, after))
+	return inPages(ctx, p.pace, storage.Keys(ctx, p.Driver, prefix, after))
 }
 
-// each passes a listing on, at the pace of its pages.
-func each[T any](ctx context.Context, p *pace, listing iter.Seq2[T, error]) iter.Seq2[T, error] {
+// inPages passes a listing on, at the pace of its pages.
+func inPages[T any](ctx context.Context, p *pace, listing iter.Seq2[T, error]) iter.Seq2[T, error] {
 	return func(yield func(T, error) bool) {
 		n := 0
 		for v, err := range listing {
-			if n%pageSize == 0 && err == nil {
+			switch {
+			case err != nil:
+			case n%pageSize == 0:
 				err = p.wait(ctx)
+			case n%restEvery == 0:
+				err = p.load.rest(ctx)
 			}
 			if n++; !yield(v, err) || err != nil {
 				return

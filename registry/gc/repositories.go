@@ -1,13 +1,13 @@
 package gc
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io/fs"
+	"iter"
 	"sync"
-
-	"golang.org/x/sync/errgroup"
 
 	"berth/registry"
 	"berth/registry/lease"
@@ -23,6 +23,9 @@ type reads struct {
 func newReads(m *marks) *reads { return &reads{marks: m} }
 
 func (s *reads) add(hashes []uint64) {
+	if len(hashes) == 0 {
+		return
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, h := range hashes {
@@ -34,15 +37,20 @@ func (s *reads) add(hashes []uint64) {
 // before what else refers to them.
 type repository struct {
 	name       string
-	mentioned  *reads // what its manifests mention
-	present    *marks // its manifests
-	manifests  *errgroup.Group
-	failed     error // that a manifest could not be read
-	links      bool
+	mentioned  *reads         // what its manifests mention
+	present    *marks         // its manifests
+	manifests  team           // who reads them
+	failed     error          // that one could not be read
+	links      []storage.Info // the first of them
+	moreLinks  bool           // than these
 	referrers  bool
 	hints      []registry.Key // whose manifest is not there
 	hintsExist int64
 }
+
+// keptLinks is how many links of a repository are kept in memory until its manifests were read. Those of one that has more
+// are listed again.
+const keptLinks = 20_000
 
 // links sweeps, repository by repository, the links that no manifest of it mentions, and the hints, tags and entries of
 // referrers whose manifest is gone.
@@ -56,15 +64,15 @@ func (r *run) links(ctx context.Context, l *Layer) error {
 		}
 		return r.sweepRepository(ctx, l, tags, referrers, at)
 	}
-	for key, err := range storage.Keys(ctx, r.scan, registry.RepositoryPrefix, "") {
+	for info, err := range r.candidates(ctx, registry.RepositoryPrefix, "") {
 		if err != nil {
 			if at != nil {
 				err = errors.Join(err, at.manifests.Wait())
 			}
 			return fmt.Errorf("list what repositories have: %w", err)
 		}
-		k := registry.ParseKey(key)
-		if k.Repository == "" || r.isDoomed(key) {
+		k := registry.ParseKey(info.Key)
+		if k.Repository == "" || r.isDoomed(info.Key) {
 			continue
 		}
 		if at == nil || at.name != k.Repository {
@@ -73,23 +81,25 @@ func (r *run) links(ctx context.Context, l *Layer) error {
 			}
 			at = r.newRepository(k.Repository)
 		}
-		r.see(ctx, at, key, k)
+		r.see(ctx, at, info, k)
 	}
 	return finish()
 }
 
 func (r *run) newRepository(name string) *repository {
-	at := &repository{name: name, mentioned: newReads(newMarks()), present: newMarks(), manifests: &errgroup.Group{}}
-	at.manifests.SetLimit(r.c.o.Concurrency)
+	at := &repository{name: name, mentioned: newReads(newMarks()), present: newMarks()}
+	at.manifests, _ = r.team(context.Background()) // what fails in one repository does not end the others
 	return at
 }
 
-// see takes a key of a repository.
-func (r *run) see(ctx context.Context, at *repository, key string, k registry.Key) {
+// see takes an object of a repository.
+func (r *run) see(ctx context.Context, at *repository, info storage.Info, k registry.Key) {
 	hash := r.c.memo.hash
 	switch k.Kind {
 	case registry.LinkKind:
-		at.links = true
+		if at.moreLinks = len(at.links) == keptLinks; !at.moreLinks {
+			at.links = append(at.links, info)
+		}
 	case registry.ReferrersKind:
 		at.referrers = true
 	case registry.HintKind:
@@ -104,15 +114,17 @@ func (r *run) see(ctx context.Context, at *repository, key string, k registry.Ke
 			at.mentioned.add(known)
 			return
 		}
-		at.manifests.Go(func() error {
-			mentions, err := r.readManifest(ctx, key, k.Digest)
+		if err := at.manifests.do(func() error {
+			mentions, err := r.readManifest(ctx, info.Key, k.Digest)
 			if err != nil {
 				return ignoreGone(err) // which is nothing to remember: it may come back
 			}
 			r.c.memo.put(memoKey, mentions)
 			at.mentioned.add(mentions)
 			return nil
-		})
+		}); err != nil {
+			at.failed = err
+		}
 	}
 }
 
@@ -139,20 +151,22 @@ func (r *run) readManifest(ctx context.Context, key string, d registry.Digest) (
 
 // sweepRepository sweeps a repository all of whose keys were seen. What fails in one does not keep others from being swept.
 func (r *run) sweepRepository(ctx context.Context, l, tags, referrers *Layer, at *repository) error {
-	err := at.manifests.Wait()
+	err := cmp.Or(at.failed, at.manifests.Wait())
 	name, parseErr := registry.ParseName(at.name)
 	if err = errors.Join(err, parseErr); err != nil {
 		l.skip("the links of %s: a manifest could not be read", at.name)
 		return r.failed(ctx, l, fmt.Errorf("the links of %s stay: %w", at.name, err))
 	}
 	p := r.registry.Repository(name)
-	if at.links {
-		if err := r.sweep(ctx, l, p.Links(), func(key string) bool {
-			k := registry.ParseKey(key)
-			return k.Kind != registry.LinkKind || at.mentioned.marks.has(r.c.memo.hash(k.Digest.String()))
-		}, r.stat("no manifest of the repository mentions the blob")); err != nil {
-			return r.failed(ctx, l, err)
-		}
+	links := each(at.links)
+	if at.moreLinks {
+		links = r.candidates(ctx, p.Links(), "")
+	}
+	if err := r.sweep(ctx, l, links, func(key string) bool {
+		k := registry.ParseKey(key)
+		return k.Kind != registry.LinkKind || at.mentioned.marks.has(r.c.memo.hash(k.Digest.String()))
+	}, r.stat("no manifest of the repository mentions the blob")); err != nil {
+		return r.failed(ctx, l, err)
 	}
 	tags.count(&tags.Examined, at.hintsExist)
 	for _, k := range at.hints {
@@ -164,6 +178,16 @@ func (r *run) sweepRepository(ctx context.Context, l, tags, referrers *Layer, at
 		return r.sweepReferrers(ctx, referrers, p, at.present)
 	}
 	return nil
+}
+
+func each(infos []storage.Info) iter.Seq2[storage.Info, error] {
+	return func(yield func(storage.Info, error) bool) {
+		for _, info := range infos {
+			if !yield(info, nil) {
+				return
+			}
+		}
+	}
 }
 
 func (r *run) sweepHint(ctx context.Context, l *Layer, p registry.Repository, k registry.Key) error {

@@ -31,6 +31,7 @@ func collectorOptions(c *configuration.Config, store *open.Store) gc.Options {
 func (p process) collector(store *open.Store, reg *registry.Registry) *gc.Collector {
 	o, driver := collectorOptions(p.config, store), store.Driver
 	o.Paused = p.guard.ReadOnly
+	o.Served = p.limits.gate.Admitted
 	switch cache := driver.(type) {
 	case *cached.Driver:
 		o.Scan = cache.Unwrap() // what a collection reads, it reads once

@@ -105,14 +105,15 @@ func (l *listing) open(folder string) (*os.File, []string, error) {
 
 func (l *listing) names(folder string, entries []fs.DirEntry) []string {
 	names := make([]string, 0, len(entries))
+	all := strings.HasPrefix(folder, l.prefix) && (l.after == "" || folder > l.after)
 	for _, e := range entries {
 		name := e.Name()
 		if e.IsDir() {
 			name += "/"
-		} else if !e.Type().IsRegular() || sillyName.MatchString(name) {
+		} else if !e.Type().IsRegular() || isSilly(name) {
 			continue
 		}
-		if l.wants(folder+name) && storage.CheckKey(e.Name()) == nil {
+		if (all || l.wants(folder+name)) && storage.CheckKey(e.Name()) == nil {
 			names = append(names, name)
 		}
 	}

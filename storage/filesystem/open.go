@@ -14,6 +14,9 @@ import (
 	"path/filepath"
 	"regexp"
 	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
 
 	"berth/storage"
 )
@@ -28,12 +31,14 @@ const edge = 512
 // sillyName is how an NFS client calls what was removed while it was open. Such a file is no object.
 var sillyName = regexp.MustCompile(`^\.nfs[0-9a-f]{24}$`)
 
+func isSilly(name string) bool { return name[0] == '.' && sillyName.MatchString(name) }
+
 // path returns the file of a key.
 func (d *Driver) path(key string) (string, error) {
 	if err := storage.CheckKey(key); err != nil {
 		return "", err
 	}
-	if sillyName.MatchString(key[lastSlash(key)+1:]) {
+	if isSilly(key[lastSlash(key)+1:]) {
 		return "", fmt.Errorf("%w: %q is a name that NFS uses", storage.ErrInvalidKey, key)
 	}
 	return filepath.Join(d.objects, key), nil
@@ -129,39 +134,75 @@ func (d *Driver) content(ctx context.Context, key string) (content, error) {
 	return c, err
 }
 
-// load returns the content of a key, durable or not. A small file is closed again.
+// load returns the content of a key, durable or not. A small file is read and closed again by plain system calls: an
+// os.File asks some more of the system.
 func load(path, key string) (content, error) {
-	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NOFOLLOW, 0)
+	var fd int
+	err := uninterrupted(func() (err error) {
+		fd, err = unix.Open(path, unix.O_RDONLY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+		return err
+	})
 	if err != nil {
-		return content{}, readError(err)
+		return content{}, readError(pathError("open", path, err))
 	}
-	c, err := describe(f, key)
-	if err != nil || c.file == nil {
-		f.Close() // nothing was written
+	c, err := loadSmall(fd, path, key)
+	if err == nil && c.body == nil {
+		return loadLarge(os.NewFile(uintptr(fd), path), key)
 	}
+	unix.Close(fd) // nothing was written
 	return c, err
 }
 
-// describe returns what an open file says about an object. The place in the file does not move.
-func describe(f *os.File, key string) (content, error) {
-	st, err := f.Stat()
-	if err != nil {
-		return content{}, readError(err)
+// loadSmall reads the object that is open as fd. The content of a large one has no body yet.
+func loadSmall(fd int, path, key string) (content, error) {
+	var st unix.Stat_t
+	if err := uninterrupted(func() error { return unix.Fstat(fd, &st) }); err != nil {
+		return content{}, readError(pathError("stat", path, err))
 	}
-	if !st.Mode().IsRegular() {
+	if st.Mode&unix.S_IFMT != unix.S_IFREG {
 		return content{}, fs.ErrNotExist // a folder of other keys, or nothing of ours
 	}
-	c := content{info: storage.Info{Key: key, Size: st.Size(), ModTime: st.ModTime()}}
-	if st.Size() >= smallObject {
-		c.file = f
-		c.info.Rev, err = largeRev(f, st)
-		return c, err
+	c := content{info: storage.Info{Key: key, Size: st.Size, ModTime: time.Unix(st.Mtim.Unix())}}
+	if st.Size >= smallObject {
+		return c, nil
 	}
-	c.body = make([]byte, st.Size())
-	if _, err := f.ReadAt(c.body, 0); err != nil && len(c.body) > 0 {
-		return content{}, readError(err)
+	c.body = make([]byte, st.Size)
+	if err := readFull(fd, c.body); err != nil {
+		return content{}, readError(pathError("read", path, err))
 	}
 	c.info.Rev = smallRev(c.body)
+	return c, nil
+}
+
+// readFull reads all of p from the beginning of a file.
+func readFull(fd int, p []byte) error {
+	for off := 0; off < len(p); {
+		var n int
+		err := uninterrupted(func() (err error) {
+			n, err = unix.Pread(fd, p[off:], int64(off))
+			return err
+		})
+		if err != nil {
+			return err
+		}
+		if n == 0 {
+			return io.ErrUnexpectedEOF
+		}
+		off += n
+	}
+	return nil
+}
+
+// loadLarge describes the large object that is open as f, which is closed if that fails.
+func loadLarge(f *os.File, key string) (content, error) {
+	st, err := f.Stat()
+	if err != nil {
+		return content{}, errors.Join(readError(err), f.Close())
+	}
+	c := content{info: storage.Info{Key: key, Size: st.Size(), ModTime: st.ModTime()}, file: f}
+	if c.info.Rev, err = largeRev(f, st); err != nil {
+		return content{}, errors.Join(err, f.Close())
+	}
 	return c, nil
 }
 
