@@ -59,6 +59,7 @@ type Collector struct {
 	registry *registry.Registry
 	o        Options
 	memo     *memo
+	known    atomic.Bool // blob records were read before
 	clock    clock
 
 	mu      sync.Mutex

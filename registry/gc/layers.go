@@ -66,13 +66,13 @@ func (r *run) ranges() []string {
 }
 
 // inRanges lists the blob records in parts, by several goroutines.
-func (r *run) inRanges(ctx context.Context, list func(ctx context.Context, after string) iter.Seq2[storage.Info, error],
+func (r *run) inRanges(ctx context.Context, list func(ctx context.Context, prefix, after string) iter.Seq2[storage.Info, error],
 	see func(ctx context.Context, t team, info storage.Info) error) error {
 	team, ctx := r.team(ctx)
 	starts := r.ranges()
 	for i, after := range starts {
 		err := team.do(func() error {
-			for info, err := range list(ctx, after) {
+			for info, err := range list(ctx, registry.BlobPrefix, after) {
 				if i+1 < len(starts) && info.Key > starts[i+1] {
 					return nil
 				}
@@ -207,10 +207,7 @@ func (r *run) blobs(ctx context.Context, l *Layer) error {
 	}, r.stat("the repository has nothing left")); err != nil {
 		return err
 	}
-	list := func(ctx context.Context, after string) iter.Seq2[storage.Info, error] {
-		return r.candidates(ctx, registry.BlobPrefix, after)
-	}
-	return r.inRanges(ctx, list, r.sweeping(l, func(key string) bool {
+	return r.inRanges(ctx, r.candidates, r.sweeping(l, func(key string) bool {
 		k := registry.ParseKey(key)
 		return k.Kind != registry.BlobKind || linked.has(hash(k.Digest.String()))
 	}, r.inspectBlob))
@@ -304,25 +301,25 @@ const settled = 3 * time.Second
 
 func (r *run) markBlobs(ctx context.Context, l *Layer, named *marks) error {
 	reads := newReads(named)
-	list := func(ctx context.Context, after string) iter.Seq2[storage.Info, error] {
-		return r.scan.List(ctx, registry.BlobPrefix, after)
+	list := r.scan.List
+	if !r.c.known.Swap(true) { // then times are of no use
+		list = r.candidates
 	}
 	return r.inRanges(ctx, list, func(ctx context.Context, t team, info storage.Info) error {
 		if r.isDoomed(info.Key) {
 			return nil
 		}
-		key := r.c.memo.key(info.Key, info.ModTime.UnixNano(), info.Size)
-		if known, ok := r.c.memo.get(key); ok {
+		if known, ok := r.c.memo.get(r.blobKey(info)); ok {
 			reads.add(known)
 			return nil
 		}
 		return t.do(func() error {
-			names, err := r.readBlob(ctx, info.Key)
+			info, names, err := r.readBlob(ctx, info.Key)
 			if err != nil {
 				return ignoreGone(err)
 			}
 			if info.ModTime.Before(l.Start.Add(-settled)) {
-				r.c.memo.put(key, names)
+				r.c.memo.put(r.blobKey(info), names)
 			}
 			reads.add(names)
 			return nil
@@ -330,18 +327,22 @@ func (r *run) markBlobs(ctx context.Context, l *Layer, named *marks) error {
 	})
 }
 
+func (r *run) blobKey(info storage.Info) memoKey {
+	return r.c.memo.key(info.Key, info.ModTime.UnixNano(), info.Size)
+}
+
 // readBlob returns the hashes of the data objects that a blob record names.
-func (r *run) readBlob(ctx context.Context, key string) ([]uint64, error) {
-	body, _, err := storage.ReadAll(ctx, r.scan, key, maxRecord)
+func (r *run) readBlob(ctx context.Context, key string) (storage.Info, []uint64, error) {
+	body, info, err := storage.ReadAll(ctx, r.scan, key, maxRecord)
 	if err != nil {
-		return nil, err
+		return info, nil, err
 	}
 	parts, err := registry.ReadBlobRecord(key, body)
 	names := make([]uint64, len(parts.Data))
 	for i, data := range parts.Data {
 		names[i] = r.c.memo.hash(data)
 	}
-	return names, err
+	return info, names, err
 }
 
 // bulk is how many data objects are removed by one call.
