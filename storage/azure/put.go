@@ -1,7 +1,6 @@
 package azure
 
 import (
-	"bytes"
 	"context"
 	"crypto/rand"
 	"encoding/base64"
@@ -58,22 +57,29 @@ func (d *Driver) Put(ctx context.Context, key string, r io.Reader, size int64, c
 }
 
 // putBlob puts an object in one request.
-func (d *Driver) putBlob(ctx context.Context, key string, body []byte, cond storage.Cond) (info storage.Info, err error) {
+func (d *Driver) putBlob(ctx context.Context, key string, body *remote.Part, cond storage.Cond) (info storage.Info, err error) {
 	options := &blockblob.UploadOptions{AccessConditions: access(cond), TransactionalValidation: checksum(body)}
-	c := remote.Call{Operation: "put", Key: key, Bytes: len(body), Conditional: !cond.IsAlways()}
+	c := remote.Call{Operation: "put", Key: key, Bytes: body.Size(), Conditional: !cond.IsAlways()}
 	err = d.service.Do(ctx, c, func(ctx context.Context) error {
-		out, err := d.blob(key).Upload(ctx, streaming.NopCloser(bytes.NewReader(body)), options)
+		out, err := d.blob(key).Upload(ctx, streaming.NopCloser(body.Body()), options)
 		if err == nil {
-			info = describe(key, int64(len(body)), out.LastModified, out.ETag)
+			info = describe(key, int64(body.Size()), out.LastModified, out.ETag)
 		}
 		return err
 	})
+	if err == nil {
+		body.Sent()
+	}
 	return info, err
 }
 
 // checksum is what the service is to find in a body.
-func checksum(body []byte) blob.TransferValidationType {
-	return blob.TransferValidationTypeCRC64(crc64.Checksum(body, polynomial))
+func checksum(body *remote.Part) blob.TransferValidationType {
+	var sum uint64
+	for page := range body.Pages() {
+		sum = crc64.Update(sum, polynomial, page)
+	}
+	return blob.TransferValidationTypeCRC64(sum)
 }
 
 // An upload is an object that goes up in blocks. Their names begin with what no other upload has.
@@ -105,7 +111,7 @@ func (u *upload) id(number int) string {
 }
 
 func (u *upload) send(ctx context.Context, part *remote.Part) error {
-	sum := checksum(part.Bytes())
+	sum := checksum(part)
 	err := u.d.service.Do(ctx, remote.Call{Operation: "put", Key: u.key, Bytes: part.Size()}, func(ctx context.Context) error {
 		_, err := u.d.blob(u.key).StageBlock(ctx, u.id(part.Number), streaming.NopCloser(part.Body()), &blockblob.StageBlockOptions{TransactionalValidation: sum})
 		return err

@@ -1,7 +1,6 @@
 package gcs
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -65,21 +64,27 @@ func (d *Driver) Put(ctx context.Context, key string, r io.Reader, size int64, c
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
 // putWhole puts an object in one request.
-func (d *Driver) putWhole(ctx context.Context, key string, object *gcs.ObjectHandle, body []byte, cond storage.Cond) (info storage.Info, err error) {
-	sum := crc32.Checksum(body, castagnoli)
-	w := write{remote.Call{Operation: "put", Key: key, Bytes: len(body)}, cond}
+func (d *Driver) putWhole(ctx context.Context, key string, object *gcs.ObjectHandle, body *remote.Part, cond storage.Cond) (info storage.Info, err error) {
+	var sum uint32
+	for page := range body.Pages() {
+		sum = crc32.Update(sum, castagnoli, page)
+	}
+	w := write{remote.Call{Operation: "put", Key: key, Bytes: body.Size()}, cond}
 	err = d.write(ctx, w, func(ctx context.Context) error {
 		w := d.writer(ctx, object)
 		w.SendCRC32C, w.CRC32C = true, sum
-		_, err := io.Copy(w, bytes.NewReader(body))
+		_, err := io.Copy(w, body.Body())
 		if closing := w.Close(); err == nil {
 			err = closing
 		}
 		if err == nil {
-			info, err = d.written(key, w, int64(len(body)))
+			info, err = d.written(key, w, int64(body.Size()))
 		}
 		return missing(err)
 	})
+	if err == nil {
+		body.Sent()
+	}
 	return info, err
 }
 

@@ -1,25 +1,32 @@
 package remote
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"io"
+	"iter"
+	"slices"
+	"sync"
 	"sync/atomic"
 )
 
-// A buffer holds a part. It grows with what arrives, so that slow senders hold little.
-type buffer struct{ bytes []byte }
+// pageSize is what a buffer grows by: slow senders hold little, and what is larger than a page leaves less than one unused.
+const pageSize = 64 << 10
+
+// A buffer holds a part, in pages that are full but for the last one.
+type buffer struct {
+	pool  *sync.Pool // of *[pageSize]byte
+	pages [][]byte
+	size  int64
+}
 
 // fill reads up to limit bytes and reports whether that is all.
 func (b *buffer) fill(ctx context.Context, r io.Reader, limit int64) (done bool, err error) {
-	b.bytes = b.bytes[:0]
-	for int64(len(b.bytes)) < limit {
-		if len(b.bytes) == cap(b.bytes) {
-			b.grow(limit)
-		}
-		n, err := r.Read(b.bytes[len(b.bytes):min(int64(cap(b.bytes)), limit)])
-		b.bytes = b.bytes[:len(b.bytes)+n]
+	for b.size < limit {
+		n, err := r.Read(b.room(limit - b.size))
+		b.size += int64(n)
+		last := &b.pages[len(b.pages)-1]
+		*last = (*last)[:len(*last)+n]
 		if ctx.Err() != nil {
 			return false, ctx.Err()
 		}
@@ -33,13 +40,46 @@ func (b *buffer) fill(ctx context.Context, r io.Reader, limit int64) (done bool,
 	return false, nil
 }
 
-// grow makes room: 16 KiB, 256 KiB, then all.
-func (b *buffer) grow(limit int64) {
-	size := int64(max(16<<10, 16*cap(b.bytes)))
-	if size > 256<<10 {
-		size = limit
+// room is where up to limit bytes go next. An object that is known to be smaller than a page takes no more than its size.
+func (b *buffer) room(limit int64) []byte {
+	if b.size == 0 && len(b.pages) == 0 && limit < pageSize {
+		b.pages = append(b.pages, make([]byte, 0, limit))
 	}
-	b.bytes = append(make([]byte, 0, min(size, limit)), b.bytes...)
+	if full := int64(len(b.pages)) * pageSize; b.size == full {
+		b.pages = append(b.pages, b.page()[:0])
+	}
+	last := b.pages[len(b.pages)-1]
+	return last[len(last):min(int64(cap(last)), int64(len(last))+limit)]
+}
+
+// page returns one that was used before, if there is one.
+func (b *buffer) page() []byte {
+	if p, ok := b.pool.Get().(*[pageSize]byte); ok {
+		return p[:]
+	}
+	return make([]byte, pageSize)
+}
+
+// release lets others use the pages.
+func (b *buffer) release() {
+	for _, p := range b.pages {
+		if cap(p) == pageSize {
+			b.pool.Put((*[pageSize]byte)(p[:pageSize]))
+		}
+	}
+	b.pages, b.size = nil, 0
+}
+
+// ReadAt implements [io.ReaderAt].
+func (b *buffer) ReadAt(p []byte, off int64) (n int, err error) {
+	for n < len(p) && off < b.size {
+		got := copy(p[n:], b.pages[off/pageSize][off%pageSize:])
+		n, off = n+got, off+int64(got)
+	}
+	if n < len(p) {
+		err = io.EOF
+	}
+	return n, err
 }
 
 // A Part is a run of bytes of an object on its way up, numbered from 1.
@@ -49,17 +89,34 @@ type Part struct {
 	taken  atomic.Int32
 }
 
-// Size is its length in bytes.
-func (p *Part) Size() int { return len(p.b.bytes) }
+// PartOf makes a part of bytes that are at hand.
+func PartOf(body []byte) *Part {
+	b := &buffer{pool: new(sync.Pool), size: int64(len(body))}
+	for page := range slices.Chunk(body, pageSize) {
+		b.pages = append(b.pages, slices.Clip(page))
+	}
+	return &Part{Number: 1, b: b}
+}
 
-// Bytes returns the bytes, to be looked at before [Uploads.Send]'s send returns.
-func (p *Part) Bytes() []byte { return p.b.bytes }
+// Size is its length in bytes.
+func (p *Part) Size() int { return int(p.b.size) }
+
+// Pages returns the bytes, to be looked at before the part was sent.
+func (p *Part) Pages() iter.Seq[[]byte] { return slices.Values(p.b.pages) }
 
 // Body returns the bytes, for one attempt to send them: a second one keeps them from being used again, since the first may
 // still be reading.
-func (p *Part) Body() *bytes.Reader {
+func (p *Part) Body() *io.SectionReader {
 	p.taken.Add(1)
-	return bytes.NewReader(p.b.bytes)
+	return io.NewSectionReader(p.b, 0, p.b.size)
+}
+
+// Sent says that the part was sent and is not looked at any more. Of one that is not known to be sent, an attempt may still be
+// reading: nothing is said of it.
+func (p *Part) Sent() {
+	if p.taken.Load() == 1 {
+		p.b.release()
+	}
 }
 
 // sized is a reader that must have exactly as many bytes as were said.

@@ -1,7 +1,6 @@
 package remote
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -22,7 +21,7 @@ type Uploads struct {
 	partSize int64
 	maxParts int
 	slots    chan struct{} // one for each part that is on its way
-	buffers  sync.Pool
+	pages    sync.Pool
 }
 
 // NewUploads sends parts of a size in bytes, no more than maxParts of an object and no more than parallel at a time. The key
@@ -34,18 +33,18 @@ func NewUploads(key string, partSize int64, maxParts, parallel int) *Uploads {
 
 // A Body is what a put was given, of which the first part was read.
 type Body struct {
-	first *buffer
-	limit int64 // of the first part
+	first *Part
+	limit int64 // of it
 	rest  io.Reader
 	whole bool
 }
 
-// Whole returns all of the body if that is no more than a part.
-func (b *Body) Whole() ([]byte, bool) { return b.first.bytes, b.whole }
+// Whole returns all of the body if that is no more than a part, whose sender says so by [Part.Sent].
+func (b *Body) Whole() (*Part, bool) { return b.first, b.whole }
 
 // Reader reads the body from its beginning, once, for a service that takes it as a stream. It does not keep what was read.
 func (b *Body) Reader() io.Reader {
-	first := bytes.NewReader(b.first.bytes)
+	first := b.first.Body()
 	b.first = nil
 	if b.whole {
 		return first
@@ -55,7 +54,7 @@ func (b *Body) Reader() io.Reader {
 
 // Read reads the first part of a body of a size, -1 for unknown, which must then have that size.
 func (u *Uploads) Read(ctx context.Context, r io.Reader, size int64) (*Body, error) {
-	b := &Body{first: &buffer{}, limit: u.partSize, rest: r}
+	b := &Body{first: u.part(1), limit: u.partSize, rest: r}
 	if size >= 0 {
 		b.rest = &sized{r: r, left: size}
 		b.limit = max(b.limit, size/int64(u.maxParts-1))
@@ -64,7 +63,7 @@ func (u *Uploads) Read(ctx context.Context, r io.Reader, size int64) (*Body, err
 		b.limit = size // whose last byte brings the end with it
 	}
 	var err error
-	b.whole, err = b.first.fill(ctx, b.rest, b.limit)
+	b.whole, err = b.first.b.fill(ctx, b.rest, b.limit)
 	return b, err
 }
 
@@ -72,34 +71,36 @@ func (u *Uploads) Read(ctx context.Context, r io.Reader, size int64) (*Body, err
 // has sent its part.
 func (u *Uploads) Send(ctx context.Context, key string, body *Body, send func(ctx context.Context, part *Part) error) error {
 	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
 	up := upload{u, key, make(chan struct{}, PerUpload)}
 	var parts sync.WaitGroup
 	defer parts.Wait()
-	b := body.first
-	for number, done := 1, body.whole; ; number++ {
+	defer cancel(nil) // first, so that parts of a body that broke off are not waited for
+	part := body.first
+	for done := body.whole; ; {
 		if err := up.enter(ctx); err != nil {
 			return err
 		}
-		part := &Part{Number: number, b: b}
+		sent := part
 		parts.Go(func() {
 			defer up.leave()
-			if err := up.send(ctx, part, send); err != nil {
+			if err := send(ctx, sent); err != nil {
 				cancel(err)
+				return
 			}
+			sent.Sent()
 		})
 		if done {
 			break
 		}
-		if number == u.maxParts {
+		if part.Number == u.maxParts {
 			return fmt.Errorf("put %s: it has more than %d parts; %s is too small for it", key, u.maxParts, u.key)
 		}
-		b = u.buffer()
+		part = u.part(part.Number + 1)
 		var err error
-		if done, err = b.fill(ctx, body.rest, u.size(number+1, body.limit)); err != nil {
+		if done, err = part.b.fill(ctx, body.rest, u.size(part.Number, body.limit)); err != nil {
 			return up.cause(ctx, err)
 		}
-		if done && len(b.bytes) == 0 {
+		if done && part.Size() == 0 {
 			break
 		}
 	}
@@ -111,28 +112,14 @@ func (u *Uploads) size(number int, first int64) int64 {
 	return first << ((number - 1) / (u.maxParts / 4))
 }
 
-// buffer returns one that was used before, if there is one.
-func (u *Uploads) buffer() *buffer {
-	if b, ok := u.buffers.Get().(*buffer); ok {
-		return b
-	}
-	return &buffer{}
-}
+// part makes one that has nothing yet.
+func (u *Uploads) part(number int) *Part { return &Part{Number: number, b: &buffer{pool: &u.pages}} }
 
 // An upload is an object that goes up in parts.
 type upload struct {
 	all  *Uploads
 	key  string
 	turn chan struct{} // one for each part of it that is on its way
-}
-
-// send sends a part, and gives its buffer back unless an attempt that failed may still be reading it.
-func (u upload) send(ctx context.Context, part *Part, send func(ctx context.Context, part *Part) error) error {
-	err := send(ctx, part)
-	if err == nil && part.taken.Load() == 1 {
-		u.all.buffers.Put(part.b)
-	}
-	return err
 }
 
 // cause is why the context ended, or else what went wrong with the body.

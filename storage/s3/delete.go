@@ -47,7 +47,7 @@ func (d *Driver) deleteMatch(ctx context.Context, key string, expected storage.R
 	if d.direct {
 		return d.remove(ctx, key, expected)
 	}
-	_, err := d.send(ctx, key, payload{}, storage.Match(expected))
+	_, err := d.send(ctx, key, payload{body: remote.PartOf(nil)}, storage.Match(expected))
 	return err
 }
 

@@ -1,7 +1,6 @@
 package s3
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -33,15 +32,19 @@ func (d *Driver) Put(ctx context.Context, key string, r io.Reader, size int64, c
 	if !whole {
 		return d.putParts(ctx, key, body, cond)
 	}
-	if len(all) == 0 {
-		return d.putSmall(ctx, key, payload{bytes: []byte(emptyBody), metadata: map[string]string{emptyMark: "1"}}, cond)
+	if all.Size() == 0 {
+		return d.putSmall(ctx, key, payload{body: remote.PartOf([]byte(emptyBody)), metadata: map[string]string{emptyMark: "1"}}, cond)
 	}
-	return d.putSmall(ctx, key, payload{bytes: all, size: int64(len(all))}, cond)
+	info, err := d.putSmall(ctx, key, payload{body: all, size: int64(all.Size())}, cond)
+	if err == nil {
+		all.Sent()
+	}
+	return info, err
 }
 
 // A payload is the body of one request.
 type payload struct {
-	bytes    []byte
+	body     *remote.Part
 	size     int64 // that the object has for callers
 	metadata map[string]string
 }
@@ -129,7 +132,7 @@ func (d *Driver) lookForTombstone(ctx context.Context, key string) (o object, er
 // send is one PUT. What it does not find is fs.ErrNotExist.
 func (d *Driver) send(ctx context.Context, key string, p payload, cond storage.Cond) (storage.Info, error) {
 	in := &s3.PutObjectInput{
-		Bucket: &d.o.Bucket, Key: aws.String(d.name(key)), ContentLength: aws.Int64(int64(len(p.bytes))), Metadata: p.metadata,
+		Bucket: &d.o.Bucket, Key: aws.String(d.name(key)), ContentLength: aws.Int64(int64(p.body.Size())), Metadata: p.metadata,
 		ContentType: aws.String("application/octet-stream"), StorageClass: types.StorageClass(d.o.StorageClass),
 	}
 	in.ServerSideEncryption, in.SSEKMSKeyId = d.encryption()
@@ -140,9 +143,9 @@ func (d *Driver) send(ctx context.Context, key string, p payload, cond storage.C
 		in.IfMatch = aws.String(string(r))
 	}
 	var out *s3.PutObjectOutput
-	c := remote.Call{Operation: "put", Key: key, Bytes: len(p.bytes), Conditional: !cond.IsAlways()}
+	c := remote.Call{Operation: "put", Key: key, Bytes: p.body.Size(), Conditional: !cond.IsAlways()}
 	err := d.service.Do(ctx, c, func(ctx context.Context) (err error) {
-		in.Body = bytes.NewReader(p.bytes)
+		in.Body = p.body.Body()
 		out, err = d.client.PutObject(ctx, in)
 		return err
 	})
