@@ -27,7 +27,7 @@ type Azure struct {
 	// 50,000 blocks; those of one whose size is not known double after every 12,500.
 	ChunkSize Size `yaml:"chunksize" default:"10MiB" min:"1MiB"`
 	// How many blocks are on their way at a time, of all uploads together.
-	UploadConcurrency int `yaml:"uploadconcurrency" default:"16" min:"1"`
+	UploadConcurrency int `yaml:"uploadconcurrency" default:"8" min:"1"`
 	// Trusts any certificate of the service.
 	SkipVerify bool `yaml:"skipverify" default:"false"`
 	// A PEM file of the authorities to trust instead of those of the system, for the service. Entra ID is checked by the system's.

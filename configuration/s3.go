@@ -43,7 +43,7 @@ type S3 struct {
 	// 10,000 parts; those of one whose size is not known double after every 2,500.
 	ChunkSize Size `yaml:"chunksize" default:"10MiB" min:"5MiB"`
 	// How many parts are on their way at a time, of all uploads together.
-	UploadConcurrency int `yaml:"uploadconcurrency" default:"16" min:"1"`
+	UploadConcurrency int `yaml:"uploadconcurrency" default:"8" min:"1"`
 	// Uses the addresses of AWS that also speak IPv6.
 	UseDualStack bool `yaml:"usedualstack" default:"false"`
 	// Uses S3 Transfer Acceleration.

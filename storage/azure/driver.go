@@ -31,7 +31,7 @@ type Options struct {
 	TLS         TLS
 
 	PartSize int64 // bytes of a block; 0 means 10 MiB
-	Parallel int   // blocks on their way at a time, of all uploads together; 0 means 16
+	Parallel int   // blocks on their way at a time, of all uploads together; 0 means 8
 
 	// Warn is told of what is worth a warning, in one line. A nil one is not.
 	Warn func(string)
@@ -48,7 +48,7 @@ type TLS struct {
 const (
 	defaultRealm    = "core.windows.net"
 	defaultPartSize = 10 << 20
-	defaultParallel = 16
+	defaultParallel = 8
 	// maxBlocks is how many blocks a blob may have.
 	maxBlocks = 50_000
 )

@@ -11,7 +11,7 @@ import (
 )
 
 // PerUpload is how many parts of one object are on their way at a time.
-const PerUpload = 4
+const PerUpload = 3
 
 // Uploads sends bodies in parts, out of buffers that all share. An upload takes up to (PerUpload+1) × the size of a part of
 // memory, and all together no more than their number plus the parts that are on their way at a time, times that size. It is

@@ -47,7 +47,7 @@ type Options struct {
 	UserAgent    string // added to that of requests
 
 	PartSize    int64 // bytes of a part, 5 MiB at least; 0 means 10 MiB
-	Parallel    int   // parts on their way at a time, of all uploads together; 0 means 16
+	Parallel    int   // parts on their way at a time, of all uploads together; 0 means 8
 	Replicas    int   // 1 allows a bucket without conditional puts
 	Conditional Trial // whether DELETE has conditions
 
@@ -75,7 +75,7 @@ const (
 
 const (
 	defaultPartSize = 10 << 20
-	defaultParallel = 16
+	defaultParallel = 8
 	tidyEvery       = 24 * time.Hour
 )
 

@@ -86,7 +86,7 @@ func buildTargets(ctx context.Context, bin string, only []string) ([]target, err
 			continue
 		}
 		if source, ok := sources[t.name]; ok {
-			build := exec.CommandContext(ctx, "go", "build", "-trimpath", "-o", t.binary, source[1])
+			build := exec.CommandContext(ctx, "go", "build", "-trimpath", "-tags", "disable_grpc_modules", "-ldflags", "-s -w", "-o", t.binary, source[1])
 			build.Dir, build.Env = source[0], append(os.Environ(), "CGO_ENABLED=0")
 			if out, err := build.CombinedOutput(); err != nil {
 				return nil, fmt.Errorf("build %s: %w\n%s", t.name, err, out)
