@@ -23,7 +23,7 @@ type Azure struct {
 	ServiceURL string `yaml:"serviceurl" example:"https://storage.example.com/registry"`
 	// A folder of the container, in which everything is kept.
 	RootDirectory string `yaml:"rootdirectory" example:"/registry"`
-	// The size of the blocks in which large objects go up. An upload takes up to five of them of memory. An object has at most
+	// The size of the blocks in which large objects go up. An upload takes up to four of them of memory. An object has at most
 	// 50,000 blocks; those of one whose size is not known double after every 12,500.
 	ChunkSize Size `yaml:"chunksize" default:"10MiB" min:"1MiB"`
 	// How many blocks are on their way at a time, of all uploads together.

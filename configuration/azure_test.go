@@ -12,7 +12,7 @@ const account = "version: 0.1\nstorage: {azure: {accountname: registry, accountk
 
 func TestAzure(t *testing.T) {
 	a := mustParse(t, account).Storage.Azure
-	if a == nil || a.AccountName != "registry" || a.AccountKey.Reveal() != "a2V5" || a.Realm != "core.windows.net" || a.ChunkSize != 10<<20 || a.UploadConcurrency != 16 || a.Kind() != "" {
+	if a == nil || a.AccountName != "registry" || a.AccountKey.Reveal() != "a2V5" || a.Realm != "core.windows.net" || a.ChunkSize != 10<<20 || a.UploadConcurrency != 8 || a.Kind() != "" {
 		t.Errorf("storage.azure is %+v", a)
 	}
 	if text := fmt.Sprintf("%+v", *a); strings.Contains(text, "a2V5") {

@@ -39,7 +39,7 @@ type S3 struct {
 	StorageClass string `yaml:"storageclass" example:"STANDARD"`
 	// A folder of the bucket, in which everything is kept.
 	RootDirectory string `yaml:"rootdirectory" example:"/registry"`
-	// The size of the parts in which large objects go up. An upload takes up to five of them of memory. An object has at most
+	// The size of the parts in which large objects go up. An upload takes up to four of them of memory. An object has at most
 	// 10,000 parts; those of one whose size is not known double after every 2,500.
 	ChunkSize Size `yaml:"chunksize" default:"10MiB" min:"5MiB"`
 	// How many parts are on their way at a time, of all uploads together.

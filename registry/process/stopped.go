@@ -72,7 +72,7 @@ func OpenStopped(ctx context.Context, path string, environ []string, change bool
 // checkKept refuses a storage of which nothing is left while no server runs, and one whose files the server could not read any
 // more if this process wrote some of them.
 func checkKept(c configuration.Storage, change bool) error {
-	if c.Filesystem == nil && c.S3 == nil {
+	if c.InMemory != nil || c.EmptyDir != nil {
 		return fmt.Errorf("of the storage %s nothing stays when its server stops", c.Driver())
 	}
 	if c.Filesystem == nil {

@@ -188,6 +188,9 @@ func (d *Driver) lockRoot(ctx context.Context, path, kind string) error {
 	if err != nil {
 		return err
 	}
+	if err := flock(f, how); errors.Is(err, unix.EWOULDBLOCK) && d.options.Warn != nil {
+		d.options.Warn(fmt.Sprintf("waiting up to %v for %s, which holds the storage root %s", d.options.LockWait, holder(path), filepath.Dir(path)))
+	}
 	waiting, cancel := context.WithTimeout(ctx, d.options.LockWait)
 	defer cancel()
 	err = wait(waiting, f, how, 10*time.Millisecond, 100*time.Millisecond)

@@ -133,7 +133,8 @@ func TestRootLock(t *testing.T) {
 	} {
 		root := t.TempDir()
 		d := start(t, Options{Root: root, Shared: tc.first}, kindFilesystem, realSystem{})
-		again := Options{Root: root, Shared: tc.second, LockWait: 30 * time.Millisecond}
+		var warned string
+		again := Options{Root: root, Shared: tc.second, LockWait: 30 * time.Millisecond, Warn: func(text string) { warned = text }}
 		other, err := Open(t.Context(), again)
 		if tc.refused != (err != nil) {
 			t.Errorf("%s: the second Open = %v", name, err)
@@ -144,6 +145,9 @@ func TestRootLock(t *testing.T) {
 		}
 		if want := fmt.Sprintf("process %d on ", os.Getpid()); !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: the error is %q, want %q in it", name, err, want)
+		}
+		if want := fmt.Sprintf("waiting up to 30ms for process %d on ", os.Getpid()); !strings.HasPrefix(warned, want) {
+			t.Errorf("%s: the warning is %q, want %q in it", name, warned, want)
 		}
 		again.LockWait = time.Minute
 		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)

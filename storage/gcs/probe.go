@@ -264,6 +264,9 @@ func (p *probe) explain(permission string, err error) error {
 		return fmt.Errorf("storage.gcs: the service refuses a request that needs %s: %w", permission, err)
 	}
 	where := remote.Address{Key: p.whereKey(), Scheme: "storage.gcs.endpoint", CA: "storage.gcs.rootca", Place: p.place()}
+	if p.o.Proxy != "" {
+		where.Proxy = "storage.gcs.proxy"
+	}
 	return where.Unreachable(err)
 }
 

@@ -5,11 +5,14 @@ import (
 	"context"
 	"encoding/xml"
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
+	"strings"
 	"sync/atomic"
 	"time"
 
+	"berth/storage"
 	"berth/storage/remote"
 )
 
@@ -27,6 +30,8 @@ type wire struct{ next http.RoundTripper }
 var (
 	errNoBucket = errors.New("the bucket is gone")
 	errSilent   = errors.New("the service is silent")
+
+	errUnfinished = fmt.Errorf("%w: the service does not end a session of which it has all", storage.ErrUnavailable)
 )
 
 // RoundTrip implements [http.RoundTripper].
@@ -65,8 +70,16 @@ func (w wire) within(r *http.Request) (*http.Response, error) {
 		return nil, errSilent
 	case err != nil:
 		return nil, err
+	case unfinished(r, response):
+		return nil, errUnfinished
 	}
 	return response, nil
+}
+
+// unfinished reports whether the service wants more of an object of which all was sent. The library would ask it again, for ever.
+func unfinished(r *http.Request, response *http.Response) bool {
+	asked := strings.HasPrefix(r.Header.Get("Content-Range"), "bytes */")
+	return asked && response.Header.Get("X-Http-Status-Code-Override") == "308"
 }
 
 // attemptTime is how long a request with a body may take.

@@ -4,6 +4,7 @@ package open
 import (
 	"context"
 	"errors"
+	"time"
 
 	"berth/configuration"
 	"berth/storage"
@@ -13,6 +14,10 @@ import (
 	"berth/storage/memory"
 	"berth/storage/traced"
 )
+
+// emptyDirWait is how long a process waits for another one that has its emptydir. No second one can serve it, and the next one
+// of the same folder begins when the first is gone.
+const emptyDirWait = 2 * time.Second
 
 // Options say what the keys of a storage are to the caches over it, and who is told of what is done. A nil function is
 // not called, and stands for no key.
@@ -56,12 +61,12 @@ func Open(ctx context.Context, c configuration.Storage, o Options) (*Store, erro
 	case c.Filesystem != nil:
 		s.Exclusive = !c.Filesystem.Shared
 		files, err = filesystem.Open(ctx, filesystem.Options{
-			Root: c.Filesystem.RootDirectory, Shared: c.Filesystem.Shared, LockWait: c.Filesystem.LockWait,
+			Root: c.Filesystem.RootDirectory, Shared: c.Filesystem.Shared, LockWait: c.Filesystem.LockWait, Warn: o.Warn,
 		})
 	case c.EmptyDir != nil:
 		s.Exclusive = true
 		files, err = filesystem.OpenEmptyDir(ctx, filesystem.Options{
-			Root: c.EmptyDir.RootDirectory, Limit: int64(c.EmptyDir.SizeLimit),
+			Root: c.EmptyDir.RootDirectory, Limit: int64(c.EmptyDir.SizeLimit), LockWait: emptyDirWait, Warn: o.Warn,
 		})
 	default:
 		err = errors.New("the configuration names no storage")

@@ -1,6 +1,7 @@
 package remote
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -37,6 +38,7 @@ type Address struct {
 	Key    string // of the address itself
 	Scheme string // the key that says whether TLS is spoken
 	CA     string // the key of the authorities
+	Proxy  string // the key of the proxy; "" means the variables of the environment
 	Place  string // " at URL", for errors
 }
 
@@ -47,6 +49,8 @@ func (a Address) Unreachable(err error) error {
 	var op *net.OpError
 	var record tls.RecordHeaderError
 	switch {
+	case atProxy(err):
+		return fmt.Errorf("%s: the proxy to the service does not work: %w", cmp.Or(a.Proxy, "HTTPS_PROXY, HTTP_PROXY"), err)
 	case errors.As(err, &certificate):
 		return fmt.Errorf("%s: the certificate of the service is not trusted: %w", a.CA, certificate)
 	case errors.Is(err, http.ErrSchemeMismatch), errors.As(err, &record):
@@ -60,5 +64,13 @@ func (a Address) Unreachable(err error) error {
 // NotSent reports whether a request did not even reach a service.
 func NotSent(err error) bool {
 	var op *net.OpError
-	return errors.As(err, &op) && op.Op == "dial" && !errors.Is(err, context.DeadlineExceeded)
+	return errors.As(err, &op) && (op.Op == "dial" || op.Op == dialProxy) && !errors.Is(err, context.DeadlineExceeded)
+}
+
+// dialProxy is the operation by whose name net/http says that it was the proxy that could not be reached.
+const dialProxy = "proxyconnect"
+
+func atProxy(err error) bool {
+	var op *net.OpError
+	return errors.As(err, &op) && op.Op == dialProxy || errors.Is(err, errProxy)
 }

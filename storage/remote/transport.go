@@ -1,6 +1,7 @@
 package remote
 
 import (
+	"context"
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
@@ -38,6 +39,16 @@ func (n Network) Client() (*http.Client, error) {
 	return &http.Client{Transport: transport, CheckRedirect: stay}, nil
 }
 
+// errProxy says that the proxy refused to connect.
+var errProxy = errors.New("it refuses to connect")
+
+func admitted(_ context.Context, _ *url.URL, _ *http.Request, answer *http.Response) error {
+	if answer.StatusCode == http.StatusOK {
+		return nil
+	}
+	return fmt.Errorf("%w: %s", errProxy, answer.Status)
+}
+
 func (n Network) transport() (http.RoundTripper, error) {
 	dialer := net.Dialer{Timeout: dialTimeout, KeepAlive: 15 * time.Second}
 	t := &http.Transport{
@@ -53,6 +64,7 @@ func (n Network) transport() (http.RoundTripper, error) {
 		}
 		t.Proxy = http.ProxyURL(proxy)
 	}
+	t.OnProxyConnectResponse = admitted
 	if n.CA != "" {
 		pem, err := os.ReadFile(n.CA)
 		if err != nil {

@@ -60,6 +60,9 @@ func (p *probe) unreachable(err error) error {
 		return p.notS3(err)
 	}
 	where := remote.Address{Key: "storage.s3." + p.whereKey(), Scheme: "storage.s3.secure", CA: "storage.s3.rootca", Place: p.place()}
+	if p.o.Proxy != "" {
+		where.Proxy = "storage.s3.proxy"
+	}
 	return where.Unreachable(err)
 }
 
