@@ -188,7 +188,7 @@ func (d *Driver) lockRoot(ctx context.Context, path, kind string) error {
 	if err != nil {
 		return err
 	}
-	if err := flock(f, how); errors.Is(err, unix.EWOULDBLOCK) && d.options.Warn != nil {
+	if err := lock.Try(f, how); errors.Is(err, unix.EWOULDBLOCK) && d.options.Warn != nil {
 		d.options.Warn(fmt.Sprintf("waiting up to %v for %s, which holds the storage root %s", d.options.LockWait, holder(path), filepath.Dir(path)))
 	}
 	waiting, cancel := context.WithTimeout(ctx, d.options.LockWait)
