@@ -26,8 +26,8 @@ func units() []unit {
 	}
 }
 
-// ParseSize reads a whole number with or without one of the units KiB MiB GiB TiB KB MB GB TB B.
-func ParseSize(text string) (Size, error) {
+// parseSize reads a whole number with or without one of the units KiB MiB GiB TiB KB MB GB TB B.
+func parseSize(text string) (Size, error) {
 	number, scale := text, int64(1)
 	for _, u := range units() {
 		if n, ok := cutSuffixFold(text, u.name); ok {
@@ -42,7 +42,7 @@ func ParseSize(text string) (Size, error) {
 	return Size(n * scale), nil
 }
 
-// String writes a size as [ParseSize] reads it, in the largest unit of which it is a multiple.
+// String writes a size as [parseSize] reads it, in the largest unit of which it is a multiple.
 func (s Size) String() string {
 	for _, u := range units() {
 		if u.bytes > 1 && s != 0 && int64(s)%u.bytes == 0 {
@@ -60,9 +60,9 @@ func cutSuffixFold(s, suffix string) (string, bool) {
 	return s[:n], true
 }
 
-// ParseDuration reads what [time.ParseDuration] reads, also with days in front ("7d", "1d12h"), and whole numbers,
+// parseDuration reads what [time.ParseDuration] reads, also with days in front ("7d", "1d12h"), and whole numbers,
 // which are nanoseconds as in distribution.
-func ParseDuration(text string) (time.Duration, error) {
+func parseDuration(text string) (time.Duration, error) {
 	if n, err := strconv.ParseInt(text, 10, 64); err == nil {
 		return time.Duration(n), nil
 	}
@@ -146,9 +146,9 @@ func SetText(v reflect.Value, text string) (err error) {
 	case *int:
 		*p, err = strconv.Atoi(text)
 	case *Size:
-		*p, err = ParseSize(text)
+		*p, err = parseSize(text)
 	case *time.Duration:
-		*p, err = ParseDuration(text)
+		*p, err = parseDuration(text)
 	default:
 		err = fmt.Errorf("%s is not a type of a value", v.Type())
 	}

@@ -12,13 +12,13 @@ func TestSizes(t *testing.T) {
 	for text, want := range map[string]Size{
 		"0": 0, "1": 1, "10MiB": 10 << 20, "4MB": 4e6, "4 mb": 4e6, "1TiB": 1 << 40, "512B": 512, "7kib": 7 << 10, "-1": -1,
 	} {
-		if got, err := ParseSize(text); got != want || err != nil {
-			t.Errorf("ParseSize(%q) = %d, %v", text, int64(got), err)
+		if got, err := parseSize(text); got != want || err != nil {
+			t.Errorf("parseSize(%q) = %d, %v", text, int64(got), err)
 		}
 	}
 	for _, text := range []string{"", "MiB", "1.5GiB", "1XiB", "9223372036854775807KB", "0x10", "1 0", "1_000", "9e9MB"} {
-		if got, err := ParseSize(text); err == nil {
-			t.Errorf("ParseSize(%q) = %d", text, got)
+		if got, err := parseSize(text); err == nil {
+			t.Errorf("parseSize(%q) = %d", text, got)
 		}
 	}
 	for size, want := range map[Size]string{0: "0", 1023: "1023", 1 << 20: "1MiB", 1500: "1500", 3000: "3KB", 4e6: "4MB"} {
@@ -33,17 +33,17 @@ func TestDurations(t *testing.T) {
 		"10s": 10 * time.Second, "7d": 168 * time.Hour, "1d12h": 36 * time.Hour, "168h": 168 * time.Hour, "1000": 1000,
 		"1h30m": 90 * time.Minute, "0": 0,
 	} {
-		got, err := ParseDuration(text)
+		got, err := parseDuration(text)
 		if got != want || err != nil {
-			t.Errorf("ParseDuration(%q) = %v, %v", text, got, err)
+			t.Errorf("parseDuration(%q) = %v, %v", text, got, err)
 		}
-		if back, err := ParseDuration(FormatDuration(got)); back != got || err != nil {
+		if back, err := parseDuration(FormatDuration(got)); back != got || err != nil {
 			t.Errorf("%q is written %q", text, FormatDuration(got))
 		}
 	}
 	for _, text := range []string{"", "d", "1dd", "1.5d", "-1d", "9999999d", "106751d24h", "1w", "99999999999999999999"} {
-		if got, err := ParseDuration(text); err == nil {
-			t.Errorf("ParseDuration(%q) = %v", text, got)
+		if got, err := parseDuration(text); err == nil {
+			t.Errorf("parseDuration(%q) = %v", text, got)
 		}
 	}
 	for d, want := range map[time.Duration]string{24 * time.Hour: "24h", 90 * time.Second: "1m30s", time.Minute: "1m",
