@@ -31,7 +31,7 @@ func (d *decoder) section(t *Tree, v reflect.Value, path string) {
 		d.Fail(t.source, path, "must be a section such as {key: value}, not %v", t)
 		return
 	}
-	setDefaults(v)
+	d.setDefaults(v)
 	seen := map[string]string{}
 	for _, e := range t.entries {
 		key := Join(path, e.key)
@@ -40,7 +40,7 @@ func (d *decoder) section(t *Tree, v reflect.Value, path string) {
 			continue
 		}
 		seen[e.key] = e.value.source
-		f, ok := findField(v.Type(), e.key)
+		f, ok := d.schema.findField(v.Type(), e.key)
 		if !ok {
 			d.foreign(e.value, key)
 			continue
@@ -60,7 +60,7 @@ func (d *decoder) section(t *Tree, v reflect.Value, path string) {
 
 // absent visits the sections that were not written, for their defaults and their checks.
 func (d *decoder) absent(v reflect.Value, path string) {
-	for _, f := range Fields(v.Type()) {
+	for _, f := range d.schema.fields(v.Type()) {
 		key := Join(path, f.Key)
 		_, given := d.sources[key]
 		if _, isSection := SectionType(f.Type); isSection && f.Type.Kind() == reflect.Struct && !given {
@@ -74,7 +74,7 @@ func (d *decoder) choice(t *Tree, path string, section reflect.Type) {
 	var found []entry
 	var names []string
 	required := false
-	for _, f := range Fields(section) {
+	for _, f := range d.schema.fields(section) {
 		if f.Choice != "" {
 			names = append(names, f.Key)
 			required = required || f.Choice == "required"
@@ -208,8 +208,8 @@ func leastValue(t reflect.Type, tag string) reflect.Value {
 }
 
 // setDefaults sets the scalars of the struct v to their defaults.
-func setDefaults(v reflect.Value) {
-	for _, f := range Fields(v.Type()) {
+func (d *decoder) setDefaults(v reflect.Value) {
+	for _, f := range d.schema.fields(v.Type()) {
 		if f.Initial != "" {
 			_ = SetText(v.Field(f.index), f.Initial)
 		}

@@ -76,12 +76,12 @@ func (e *environment) set(s setting) {
 		return
 	}
 	rest := e.schema.keyName(s.name)
-	if path, leaf, ok := resolve(e.schema.Section, rest); ok {
+	if path, leaf, ok := e.schema.resolve(e.schema.Section, rest); ok {
 		e.write(path, s, e.literal(s, leaf))
 		return
 	}
 	if stem, ok := strings.CutSuffix(rest, "_FILE"); ok {
-		if path, leaf, ok := resolve(e.schema.Section, stem); ok && leaf == reflect.TypeFor[Secret]() {
+		if path, leaf, ok := e.schema.resolve(e.schema.Section, stem); ok && leaf == reflect.TypeFor[Secret]() {
 			e.write(path, s, e.secretFile(s, path))
 			return
 		}
@@ -94,7 +94,7 @@ func (e *environment) set(s setting) {
 		return
 	}
 	if len(e.Warnings) < maxErrors {
-		e.Warn(s.name, "", "unknown variable; the nearest is %s", Nearest(s.name, e.schema.variables()))
+		e.Warn(s.name, "", "unknown variable; the nearest is %s", Nearest(s.name, e.schema.learn().variables))
 	}
 }
 
@@ -129,14 +129,14 @@ func cutName(rest, name string) (string, bool) {
 
 // resolve finds what a name means in t: the keys and indices on the way, and the type at its end. Since keys may have
 // underscores themselves, every key that the name could begin with is tried.
-func resolve(t reflect.Type, rest string) (path []string, leaf reflect.Type, ok bool) {
+func (s *Schema) resolve(t reflect.Type, rest string) (path []string, leaf reflect.Type, ok bool) {
 	if rest == "" {
 		return nil, t, true
 	}
 	if section, isSection := SectionType(t); isSection {
-		for _, f := range Fields(section) {
+		for _, f := range s.fields(section) {
 			if tail, match := cutName(rest, f.Key); match {
-				if path, leaf, ok := resolve(f.Type, tail); ok {
+				if path, leaf, ok := s.resolve(f.Type, tail); ok {
 					return append([]string{f.Key}, path...), leaf, true
 				}
 			}
@@ -163,24 +163,28 @@ func resolve(t reflect.Type, rest string) (path []string, leaf reflect.Type, ok 
 	default:
 		return nil, nil, false
 	}
-	path, leaf, ok = resolve(t.Elem(), tail)
+	path, leaf, ok = s.resolve(t.Elem(), tail)
 	return append([]string{key}, path...), leaf, ok
 }
 
 // foreignPath finds the row of Foreign that a name falls under, or that falls under it, and returns the keys it
 // stands for.
 func (s *Schema) foreignPath(rest string) []string {
-	for _, f := range s.Foreign {
+	spellings := s.learn().foreign
+	for i, f := range s.Foreign {
 		path := strings.Split(f.Key, ".")
-		if tail, ok := cutName(rest, spelled(f.Key)); ok {
+		if tail, ok := cutName(rest, spellings[i]); ok {
 			if tail != "" {
 				path = append(path, strings.Split(strings.ToLower(tail), "_")...)
 			}
 			return path
 		}
-		for i := 1; i < len(path); i++ {
-			if strings.EqualFold(rest, spelled(strings.Join(path[:i], "."))) {
-				return path[:i]
+		if _, above := cutName(spellings[i], rest); !above {
+			continue
+		}
+		for n := 1; n < len(path); n++ {
+			if strings.EqualFold(rest, spelled(strings.Join(path[:n], "."))) {
+				return path[:n]
 			}
 		}
 	}
@@ -273,7 +277,7 @@ func (e *environment) put(at *Tree, t reflect.Type, path []string, done string, 
 	if t.Kind() == reflect.Map {
 		key = existingKey(at, key)
 	}
-	e.put(at.add(key, s.name), below(t, key), path[1:], Join(done, key), s, value)
+	e.put(at.add(key, s.name), e.schema.below(t, key), path[1:], Join(done, key), s, value)
 }
 
 // replace gives a key its new value. The name of an alternative in place of a section (REGISTRY_STORAGE=inmemory)
@@ -355,13 +359,4 @@ func existingKey(at *Tree, key string) string {
 		}
 	}
 	return key
-}
-
-// variables returns the name of every variable that may be set.
-func (s *Schema) variables() []string {
-	var names []string
-	for _, path := range s.known() {
-		names = append(names, s.VariableOf(path))
-	}
-	return names
 }

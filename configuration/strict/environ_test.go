@@ -18,16 +18,17 @@ func TestUnderscores(t *testing.T) {
 	type outer struct {
 		Azure *inner `yaml:"azure"`
 	}
+	schema := &Schema{Section: reflect.TypeFor[outer]()}
 	for name, want := range map[string]string{
 		"AZURE_MAX_RETRIES": "azure.max_retries", "azure_Max_Size": "azure.max.size", "AZURE_RETRIES": "azure.retries", "AZURE": "azure",
 		"AZURE_MAX": "azure.max",
 	} {
-		if path, _, ok := resolve(reflect.TypeFor[outer](), name); !ok || strings.Join(path, ".") != want {
+		if path, _, ok := schema.resolve(schema.Section, name); !ok || strings.Join(path, ".") != want {
 			t.Errorf("%s names %q", name, path)
 		}
 	}
 	for _, name := range []string{"AZURE_", "AZURE_MAX_RETRIES_0", "AZUREMAX", "AZURE__MAX"} {
-		if path, _, ok := resolve(reflect.TypeFor[outer](), name); ok {
+		if path, _, ok := schema.resolve(schema.Section, name); ok {
 			t.Errorf("%s names %q", name, path)
 		}
 	}

@@ -73,7 +73,7 @@ func (d *Document) renameOne(n Renamed, value *Tree) {
 // choices returns the keys that are alternatives of a section, also those that are not implemented.
 func (s *Schema) choices(path string, section reflect.Type) []string {
 	var all []string
-	for _, f := range Fields(section) {
+	for _, f := range s.fields(section) {
 		if f.Choice != "" {
 			all = append(all, f.Key)
 		}
@@ -111,7 +111,7 @@ func (d *decoder) foreignSection(t *Tree, path string) {
 	rowsBelow := slices.ContainsFunc(d.schema.Foreign, func(f Foreign) bool { return strings.HasPrefix(f.Key, path+".") })
 	switch {
 	case !rowsBelow && !d.full():
-		d.Fail(t.source, path, "unknown key; the nearest is %s", Nearest(withoutIndices(path), d.schema.known()))
+		d.Fail(t.source, path, "unknown key; the nearest is %s", Nearest(withoutIndices(path), d.schema.learn().keys))
 	case t.kind == mapping:
 		for _, e := range t.entries {
 			d.foreign(e.value, Join(path, e.key))

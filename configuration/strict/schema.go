@@ -5,6 +5,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 )
 
 // A Schema is what a file may have.
@@ -19,6 +20,52 @@ type Schema struct {
 	// Check looks for what tags cannot express. It is called with each section once that was decoded; a key whose value could
 	// not be read then has its default. Nil: nothing is looked for.
 	Check func(section any, c Checking)
+
+	once    sync.Once
+	learned learned
+}
+
+// learned is what follows from a schema, worked out once.
+type learned struct {
+	fields    map[reflect.Type][]Field // by section
+	keys      []string                 // every full key that may be written, in order
+	variables []string                 // every variable that may be set
+	foreign   []string                 // how variables spell Foreign, in its order
+}
+
+func (s *Schema) learn() *learned {
+	s.once.Do(func() {
+		l := &s.learned
+		l.fields = map[reflect.Type][]Field{s.Section: Fields(s.Section)}
+		Keys(s.Section, "", func(path string, f Field) {
+			l.keys = append(l.keys, path)
+			t := f.Type
+			if t.Kind() == reflect.Slice {
+				t = t.Elem()
+			}
+			if section, ok := SectionType(t); ok {
+				l.fields[section] = Fields(section)
+			}
+		})
+		for _, f := range s.Foreign {
+			l.keys = append(l.keys, f.Key)
+			l.foreign = append(l.foreign, spelled(f.Key))
+		}
+		slices.Sort(l.keys)
+		l.keys = slices.Compact(l.keys)
+		for _, key := range l.keys {
+			l.variables = append(l.variables, s.VariableOf(key))
+		}
+	})
+	return &s.learned
+}
+
+// fields is Fields, remembered.
+func (s *Schema) fields(section reflect.Type) []Field {
+	if known, ok := s.learn().fields[section]; ok {
+		return known
+	}
+	return Fields(section)
 }
 
 // A Field is one key of a section, as its struct declares it.
@@ -54,8 +101,8 @@ func Fields(section reflect.Type) []Field {
 	return all
 }
 
-func findField(section reflect.Type, key string) (Field, bool) {
-	for _, f := range Fields(section) {
+func (s *Schema) findField(section reflect.Type, key string) (Field, bool) {
+	for _, f := range s.fields(section) {
 		if f.Key == key {
 			return f, true
 		}
@@ -75,9 +122,9 @@ func SectionType(t reflect.Type) (reflect.Type, bool) {
 var foreignType = reflect.TypeFor[any]()
 
 // below returns the type of what a key names in t.
-func below(t reflect.Type, key string) reflect.Type {
+func (s *Schema) below(t reflect.Type, key string) reflect.Type {
 	if section, ok := SectionType(t); ok {
-		if f, ok := findField(section, key); ok {
+		if f, ok := s.findField(section, key); ok {
 			return f.Type
 		}
 	}
@@ -119,41 +166,42 @@ func Join(path, key string) string {
 // VariableOf returns the name of the variable for a full key.
 func (s *Schema) VariableOf(path string) string { return s.Prefix + spelled(path) }
 
+var spelling = strings.NewReplacer("[]", "_0", ".", "_")
+
 // spelled is how the name of a variable has a full key.
 func spelled(path string) string {
-	return strings.ToUpper(strings.NewReplacer("[]", "_0", ".", "_").Replace(path))
-}
-
-// known returns every full key that may be written, in order.
-func (s *Schema) known() []string {
-	var all []string
-	Keys(s.Section, "", func(path string, _ Field) { all = append(all, path) })
-	for _, f := range s.Foreign {
-		all = append(all, f.Key)
-	}
-	slices.Sort(all)
-	return slices.Compact(all)
+	return strings.ToUpper(spelling.Replace(path))
 }
 
 // Nearest returns the candidate with the least edit distance from what was written.
 func Nearest(written string, candidates []string) string {
-	best, least := "", -1
+	best, least := "", compared+1
 	for _, c := range candidates {
-		if d := distance(written, c); least < 0 || d < least {
+		if d := distance(written, c, least); d < least {
 			best, least = c, d
 		}
 	}
 	return best
 }
 
-// distance is the Levenshtein distance between a and b, of which no more than 80 bytes count.
-func distance(a, b string) int {
-	a, b = a[:min(len(a), 80)], b[:min(len(b), 80)]
-	row := make([]int, len(b)+1)
+// compared is how many bytes of what was written, and of a candidate, count.
+const compared = 80
+
+// distance is the Levenshtein distance between a and b, or something from bound on when it is no less than that.
+func distance(a, b string, bound int) int {
+	a, b = a[:min(len(a), compared)], b[:min(len(b), compared)]
+	if apart := max(len(a)-len(b), len(b)-len(a)); apart >= bound {
+		return apart
+	}
+	var room [compared + 1]int
+	row := room[:len(b)+1]
 	for j := range row {
 		row[j] = j
 	}
 	for i := range len(a) {
+		if slices.Min(row) >= bound {
+			return bound
+		}
 		diagonal := row[0]
 		row[0] = i + 1
 		for j := range len(b) {
