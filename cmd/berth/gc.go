@@ -48,28 +48,30 @@ type gcCommand struct {
 }
 
 func (g *gcCommand) newRun() *cobra.Command {
-	var dryRun bool
+	var in admin.GCRequest
 	cmd := &cobra.Command{
 		Use: "run", Short: "Have the server collect now",
 		Long: "run has the server collect now, and waits until that has ended: on a terminal with what is under way and a table in the end,\n" +
 			"elsewhere, or with --json, as lines of JSON. To end the command ends the run, which does no harm. What was relied upon within\n" +
-			"gc.grace stays. With --dry-run nothing is removed: what would be is listed, each with why and how much it is.",
+			"gc.grace stays. With --dry-run nothing is removed: what would be is listed, each with why and how much it is. While requests\n" +
+			"come in, a run holds back; with --fast it does not, for a disk that is nearly full.",
 		Example: "  berth gc run --config /etc/berth/config.yml\n  berth gc run --dry-run\n  berth gc run --json | jq 'select(.report).report'",
 		Args:    usage(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return g.run(cmd.Context(), dryRun)
+			return g.run(cmd.Context(), in)
 		},
 	}
-	cmd.Flags().BoolVarP(&dryRun, "dry-run", "d", false, "remove nothing, and list what would be")
+	cmd.Flags().BoolVarP(&in.DryRun, "dry-run", "d", false, "remove nothing, and list what would be")
+	cmd.Flags().BoolVar(&in.Fast, "fast", false, "do not hold back while requests are served, which then take longer")
 	return cmd
 }
 
-func (g *gcCommand) run(ctx context.Context, dryRun bool) error {
-	show := runView{out: g.env.stdout, json: g.json || !isTerminal(g.env.stdout), dryRun: dryRun}
+func (g *gcCommand) run(ctx context.Context, in admin.GCRequest) error {
+	show := runView{out: g.env.stdout, json: g.json || !isTerminal(g.env.stdout), dryRun: in.DryRun}
 	if !show.json && isTerminal(g.env.stderr) {
 		show.progress = g.env.stderr
 	}
-	err := g.remote.lines(ctx, http.MethodPost, "/v1/gc/run", admin.GCRequest{DryRun: dryRun}, show.line)
+	err := g.remote.lines(ctx, http.MethodPost, "/v1/gc/run", in, show.line)
 	show.clear()
 	if err != nil {
 		return fmt.Errorf("gc run: %w", err)

@@ -9,6 +9,7 @@ import (
 // A GCRequest is the body of POST /v1/gc/run.
 type GCRequest struct {
 	DryRun bool `json:"dry_run"`
+	Fast   bool `json:"fast"` // without holding back for requests
 }
 
 // A GCLine is a line of the answer to POST /v1/gc/run: what goes, how far the run is, and, as the last, what it did.

@@ -120,6 +120,8 @@ type RunOptions struct {
 	DryRun bool
 	// Alone says that nobody else uses the store, nor will until the run has ended: there is no grace then, nor a need for clocks.
 	Alone bool
+	// Fast does not hold back while requests are served.
+	Fast bool
 	// Untagged also deletes the manifests that no tag leads to.
 	Untagged bool
 	// Found is told of each object that goes, or would, by several goroutines at once. Nil: nobody is.
@@ -201,7 +203,11 @@ func ignoreUnavailable(err error) error {
 }
 
 func (c *Collector) run(ctx context.Context, report *Report, o RunOptions) error {
-	p := &pace{load: newLoad(c.o.Served, c.local())}
+	served := c.o.Served
+	if o.Fast {
+		served = nil
+	}
+	p := &pace{load: newLoad(served, c.local())}
 	if !o.DryRun {
 		p.paused = c.o.Paused
 	}

@@ -314,9 +314,12 @@ func (r *run) markBlobs(ctx context.Context, l *Layer, named *marks) error {
 			return nil
 		}
 		return t.do(func() error {
-			info, names, err := r.readBlob(ctx, info.Key)
+			read, names, err := r.readBlob(ctx, info.Key)
 			if err != nil {
 				return ignoreGone(err)
+			}
+			if info.ModTime.IsZero() { // its key alone was listed; elsewhere reads may tell the time less exactly
+				info = read
 			}
 			if info.ModTime.Before(l.Start.Add(-settled)) {
 				r.c.memo.put(r.blobKey(info), names)

@@ -39,6 +39,7 @@ func TestLoad(t *testing.T) {
 	const reads = 2 * manifests * call // of manifests and blobs
 	for name, c := range map[string]struct {
 		remote      bool
+		fast        bool
 		every       time.Duration // a request; 0: there is none
 		until       time.Duration
 		least, most time.Duration
@@ -47,6 +48,7 @@ func TestLoad(t *testing.T) {
 		"busy":            {every: 5 * time.Millisecond, until: time.Hour, least: 19 * reads, most: 22 * reads},
 		"seldom":          {every: time.Second, until: time.Hour, least: reads, most: 5 * reads},
 		"no more":         {every: 5 * time.Millisecond, until: 200 * time.Millisecond, least: 3 * reads, most: 6 * reads},
+		"fast":            {fast: true, every: 5 * time.Millisecond, until: time.Hour, least: reads, most: reads + 5*call},
 		"another machine": {remote: true, every: 5 * time.Millisecond, until: time.Hour, least: 6 * reads, most: 8 * reads},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -73,7 +75,7 @@ func TestLoad(t *testing.T) {
 					}
 					return uint64(min(time.Since(begun), c.until) / c.every)
 				}
-				if _, err := gc.New(f.store, f.registry, gc.Options{Scan: scan, Served: served, Concurrency: 1}).Run(t.Context(), gc.RunOptions{}); err != nil {
+				if _, err := gc.New(f.store, f.registry, gc.Options{Scan: scan, Served: served, Concurrency: 1}).Run(t.Context(), gc.RunOptions{Fast: c.fast}); err != nil {
 					t.Fatal(err)
 				}
 				if took := time.Since(begun); took < c.least || took > c.most {

@@ -33,7 +33,7 @@ func (c *commands) runCollection(r *admin.Request) (any, error) {
 	return admin.Stream(func(ctx context.Context, send func(any) error) error {
 		ctx, cancel := context.WithCancelCause(ctx)
 		defer cancel(nil)
-		o := gc.RunOptions{DryRun: in.DryRun}
+		o := gc.RunOptions{DryRun: in.DryRun, Fast: in.Fast}
 		if in.DryRun {
 			o.Found = func(f gc.Finding) {
 				if err := send(admin.GCLine{Finding: &f}); err != nil {

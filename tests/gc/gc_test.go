@@ -76,9 +76,9 @@ func (r *report) failed() (n int64) {
 
 var errBusy = errors.New("another collection is running")
 
-// collect has s collect, and returns when it has.
+// collect has s collect, and returns when it has. It does not hold back for requests: so more of both meet.
 func (s *replica) collect(ctx context.Context) (*report, error) {
-	r, err := http.NewRequestWithContext(ctx, "POST", "http://berth/v1/gc/run", strings.NewReader(`{"dry_run":false}`))
+	r, err := http.NewRequestWithContext(ctx, "POST", "http://berth/v1/gc/run", strings.NewReader(`{"fast":true}`))
 	if err != nil {
 		return nil, err
 	}
@@ -242,6 +242,6 @@ func TestStorm(t *testing.T) {
 // TestStormOfReplicas is the same over two replicas and a bucket.
 func TestStormOfReplicas(t *testing.T) {
 	s3 := harness.StartS3(t, false)
-	o := harness.Options{Storage: "s3", Env: append(s3.Env("store"), "REGISTRY_STORAGE_REPLICAS=2", "REGISTRY_HTTP_SECRET=a secret of both replicas")}
+	o := harness.Options{Storage: "s3", Env: append(s3.Env("store"), "REGISTRY_STORAGE_REPLICAS=2", "REGISTRY_HTTP_SECRET=a secret that both of the replicas have")}
 	weather(t, 4, 3*graceOfBucket/2, start(t, graceOfBucket, o), start(t, graceOfBucket, o))
 }
