@@ -181,7 +181,7 @@ func (d *Driver) Writable() error {
 	switch {
 	case err != nil:
 		return fmt.Errorf("look at the disk: %w", classify(err))
-	case st.Flags&unix.ST_RDONLY != 0:
+	case st.Flags&mountedReadOnly != 0:
 		return fmt.Errorf("look at the disk: %w", storage.ErrReadOnly)
 	case st.Blocks > 0 && st.Bavail == 0, st.Files > 0 && st.Ffree == 0:
 		return fmt.Errorf("look at the disk: %w", storage.ErrNoSpace)

@@ -9,6 +9,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// mountedReadOnly is the flag of a file system that takes no changes: statfs(2).
+const mountedReadOnly = unix.ST_RDONLY
+
 // renameNew falls back to a link where the file system has no such rename (NFS, and FUSE at times).
 func (realSystem) renameNew(from, to string) error {
 	err := uninterrupted(func() error {

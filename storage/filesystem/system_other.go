@@ -8,6 +8,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// mountedReadOnly is the flag of a file system that takes no changes: statfs(2).
+const mountedReadOnly = unix.MNT_RDONLY
+
 func (realSystem) renameNew(from, to string) error { return linkNew(from, to) }
 
 func (realSystem) syncAll(*os.File) error { return unix.Sync() }
