@@ -70,6 +70,7 @@ type API struct {
 	urls          urls
 	headers       headers
 	log           logrus.FieldLogger
+	turnedAway    sampler
 }
 
 // New makes the API of a registry.
@@ -121,7 +122,7 @@ func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 
 // serve is the way of every request: parse, authenticate, authorize, admit, serve.
 func (a *API) serve(w *observe.Exchange, r *http.Request) error {
-	if err := a.o.Gate.Arrive(gate.ClientAt(r.RemoteAddr, "")); err != nil {
+	if err := a.o.Gate.Arrive(gate.ClientAt(r.RemoteAddr, ""), classOf(r.Method)); err != nil {
 		return err
 	}
 	path, ok := strings.CutPrefix(r.URL.EscapedPath(), a.urls.prefix)

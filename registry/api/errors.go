@@ -195,6 +195,9 @@ func (a *API) writeError(w *observe.Exchange, r *http.Request, err error) {
 	if left(r, err) {
 		panic(http.ErrAbortHandler) // nobody is there to be answered
 	}
+	if busy, ok := errors.AsType[*gate.Error](err); ok {
+		a.logTurnedAway(w, r, busy)
+	}
 	p := explain(err, w.ID)
 	if p.status >= 500 && !p.unread {
 		a.log.WithFields(logrus.Fields{

@@ -148,14 +148,14 @@ func (g *Gate) SetLimits(l Limits) {
 	g.uploads.setLimit(l.Uploads)
 }
 
-// Arrive counts a request against the rate of its client's address, before it is known who that is. The error is an
-// [*Error].
-func (g *Gate) Arrive(c Client) error {
+// Arrive counts a request of a class against the rate of its client's address, before it is known who that is. The error is
+// an [*Error].
+func (g *Gate) Arrive(c Client, class Class) error {
 	if !g.address.on.Load() || !c.Address.IsValid() {
 		return nil
 	}
 	if wait, ok := g.address.take(Client{Address: network(c.Address)}); !ok {
-		return g.reject(AddressRate, wait)
+		return g.reject(AddressRate, class, wait)
 	}
 	return nil
 }
@@ -165,13 +165,13 @@ func (g *Gate) Admit(ctx context.Context, r Request) (Ticket, error) {
 	key := r.Client.key()
 	if r.Client.User != "" && g.user.on.Load() {
 		if wait, ok := g.user.take(key); !ok {
-			return Ticket{}, g.reject(UserRate, wait)
+			return Ticket{}, g.reject(UserRate, r.Class, wait)
 		}
 	}
 	t := Ticket{g: g, class: r.Class, gone: r.Gone}
 	if r.Upload {
 		if !g.uploads.take(key) {
-			return Ticket{}, g.reject(Uploads, spread())
+			return Ticket{}, g.reject(Uploads, r.Class, spread())
 		}
 		t.upload, t.client = true, key
 	}
@@ -190,7 +190,7 @@ func (g *Gate) enter(ctx context.Context, c Class, gone func() bool) error {
 	case ok:
 		return nil
 	case w == nil:
-		return g.reject(QueueFull, spread())
+		return g.reject(QueueFull, c, spread())
 	}
 	start := time.Now()
 	err := q.wait(ctx, w, gone)
@@ -199,14 +199,14 @@ func (g *Gate) enter(ctx context.Context, c Class, gone func() bool) error {
 	case err == nil:
 		return nil
 	case errors.Is(err, errWaited):
-		return g.reject(WaitedTooLong, spread())
+		return g.reject(WaitedTooLong, c, spread())
 	}
-	return g.reject(ClientLeft, 0)
+	return g.reject(ClientLeft, c, 0)
 }
 
-func (g *Gate) reject(r Reason, wait time.Duration) error {
+func (g *Gate) reject(r Reason, c Class, wait time.Duration) error {
 	g.rejected[r].Add(1)
-	return &Error{Reason: r, RetryAfter: wait}
+	return &Error{Reason: r, Class: c, RetryAfter: wait}
 }
 
 // A Ticket is for a request that was let in. It belongs to one goroutine. The zero Ticket is of no gate.

@@ -298,22 +298,22 @@ func TestRates(t *testing.T) {
 		g := New(Limits{PerAddress: Rate{PerSecond: 2, Burst: 3}, PerUser: Rate{PerSecond: 1}}, nil)
 		here, there := ClientAt("192.0.2.1:1", ""), ClientAt("192.0.2.2:1", "")
 		for range 3 {
-			if err := g.Arrive(here); err != nil {
+			if err := g.Arrive(here, Read); err != nil {
 				t.Fatal(err)
 			}
 		}
-		err := g.Arrive(here)
+		err := g.Arrive(here, Read)
 		if reason(t, err) != AddressRate {
 			t.Fatal(err)
 		}
 		if e, _ := errors.AsType[*Error](err); e.RetryAfter != time.Second/2 {
 			t.Errorf("come back after %v", e.RetryAfter)
 		}
-		if err := errors.Join(g.Arrive(there), g.Arrive(Client{})); err != nil {
+		if err := errors.Join(g.Arrive(there, Read), g.Arrive(Client{}, Read)); err != nil {
 			t.Errorf("others: %v", err)
 		}
 		time.Sleep(time.Second / 2)
-		if err := g.Arrive(here); err != nil {
+		if err := g.Arrive(here, Read); err != nil {
 			t.Errorf("after a while: %v", err)
 		}
 		ask := func(user string) error {
@@ -357,17 +357,17 @@ func TestForgets(t *testing.T) {
 		return Client{Address: netip.AddrFrom4([4]byte{10, byte(i >> 16), byte(i >> 8), byte(i)})}
 	}
 	for i := range maxClients {
-		if err := g.Arrive(client(i)); err != nil {
+		if err := g.Arrive(client(i), Read); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if g.Arrive(client(0)) == nil {
+	if g.Arrive(client(0), Read) == nil {
 		t.Error("the first was forgotten too early")
 	}
-	if err := g.Arrive(client(maxClients)); err != nil {
+	if err := g.Arrive(client(maxClients), Read); err != nil {
 		t.Error(err)
 	}
-	if err := g.Arrive(client(1)); err != nil { // the one that has not asked for longest
+	if err := g.Arrive(client(1), Read); err != nil { // the one that has not asked for longest
 		t.Error(err)
 	}
 	if n := len(g.address.buckets); n != maxClients || g.address.recent.Len() != n {
@@ -468,7 +468,7 @@ func BenchmarkAdmit(b *testing.B) {
 			b.ReportAllocs()
 			b.RunParallel(func(pb *testing.PB) {
 				for pb.Next() {
-					if err := g.Arrive(ClientAt("192.0.2.1:1234", "")); err != nil {
+					if err := g.Arrive(ClientAt("192.0.2.1:1234", ""), Write); err != nil {
 						b.Error(err)
 					}
 					t, err := g.Admit(b.Context(), Request{Client: ClientAt("192.0.2.1:1234", "amy"), Upload: bench.upload})

@@ -32,6 +32,7 @@ func (r Reason) String() string {
 // An Error turns a request away for now.
 type Error struct {
 	Reason     Reason
+	Class      Class         // of the request, when it was turned away
 	RetryAfter time.Duration // when it is worth trying again
 }
 
