@@ -7,6 +7,7 @@ BENCH       ?=
 SOAK        ?= 10m
 ROUNDS      ?= 200
 REQUIRE     ?=
+STORE       ?=
 CA_BUNDLE   ?= /etc/ssl/certs/ca-certificates.crt
 VERSION     ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
 STATICCHECK ?= honnef.co/go/tools/cmd/staticcheck@v0.6.1
@@ -21,7 +22,7 @@ MODULES  := . tests
 SHELL       := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help build cross run test e2e bench soak fuzz lint format imports vet cover rootfs image clean no-race
+.PHONY: help build cross run test e2e bench soak suite fuzz lint format imports vet cover rootfs image clean no-race
 
 help: ## Print the targets
 	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / { printf "  %-8s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -56,6 +57,10 @@ soak: ## Storm the registry, also while it collects, and replicas of it, for SOA
 	cd tests && $(GO) test -count=1 -v -timeout 0 ./gc -storm $(SOAK) -kills $(ROUNDS)
 	cd tests && ROUNDS=$(ROUNDS) $(GO) test -count=1 -v -timeout 0 ./faults
 	cd tests && $(GO) test -count=1 -v -timeout 0 ./replicas -storm $(SOAK) -every -large 6442450944
+
+suite: ## Hold the service that REGISTRY_STORAGE_* variables configure to the specification (STORE=s3, gcs or azure)
+	@[[ "$(STORE)" =~ ^(s3|gcs|azure)$$ ]] || { echo "say which driver: make suite STORE=s3, gcs or azure"; exit 1; }
+	cd tests && $(GO) test -count=1 -v -timeout 2h ./buckets -run 'TestSuite|TestPartsHaveRevs|TestSignedURL' -store $(STORE)
 
 fuzz: ## Run each fuzz target for FUZZTIME=10s
 	@for module in $(MODULES); do cd $(CURDIR)/$$module; \

@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"encoding/base64"
 	"encoding/json"
+	"errors"
 	"io"
 	"net/http"
 	"regexp"
@@ -29,6 +30,9 @@ func TestSignedURL(t *testing.T) {
 		_, err := d.Put(t.Context(), "data/x", strings.NewReader("0123456789"), 10, storage.Absent())
 		must(t, err)
 		good, err := storage.SignedURL(t.Context(), d, "data/x", time.Minute)
+		if errors.Is(err, errors.ErrUnsupported) && *store != "" {
+			t.Skipf("SKIPPED, NOTHING WAS SHOWN: %v", err)
+		}
 		must(t, err)
 		fetches(t, "all", good, "", 200, "0123456789")
 		fetches(t, "a range", good, "bytes=3-5", 206, "345")
