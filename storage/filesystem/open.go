@@ -199,11 +199,11 @@ func loadLarge(f *os.File, key string) (content, error) {
 	if err != nil {
 		return content{}, errors.Join(readError(err), f.Close())
 	}
-	c := content{info: storage.Info{Key: key, Size: st.Size(), ModTime: st.ModTime()}, file: f}
-	if c.info.Rev, err = largeRev(f, st); err != nil {
+	var e ends
+	if err := e.read(f, st.Size()); err != nil {
 		return content{}, errors.Join(err, f.Close())
 	}
-	return c, nil
+	return content{info: storage.Info{Key: key, Size: st.Size(), ModTime: st.ModTime(), Rev: largeRev(&e, st)}, file: f}, nil
 }
 
 func smallRev(body []byte) storage.Rev {
@@ -211,24 +211,28 @@ func smallRev(body []byte) storage.Rev {
 	return storage.Rev("c" + base64.RawURLEncoding.EncodeToString(sum[:18]))
 }
 
-func largeRev(f *os.File, st fs.FileInfo) (storage.Rev, error) {
-	buf := make([]byte, 2*edge, 2*edge+3*8)
-	_, err := f.ReadAt(buf[:edge], 0)
+// ends are the first and the last bytes of an object that is not small.
+type ends [2 * edge]byte
+
+func (e *ends) read(f *os.File, size int64) error {
+	_, err := f.ReadAt(e[:edge], 0)
 	if err == nil {
-		_, err = f.ReadAt(buf[edge:], st.Size()-edge)
+		_, err = f.ReadAt(e[edge:], size-edge)
 	}
-	if err != nil {
-		return "", readError(err)
-	}
+	return readError(err)
+}
+
+func largeRev(e *ends, st fs.FileInfo) storage.Rev {
 	var inode uint64
 	if sys, ok := st.Sys().(*syscall.Stat_t); ok {
 		inode = sys.Ino
 	}
+	buf := append(make([]byte, 0, len(e)+3*8), e[:]...)
 	for _, n := range []uint64{inode, uint64(st.Size()), uint64(st.ModTime().UnixNano())} {
 		buf = binary.LittleEndian.AppendUint64(buf, n)
 	}
 	sum := sha256.Sum256(buf)
-	return storage.Rev("f" + base64.RawURLEncoding.EncodeToString(sum[:18])), nil
+	return storage.Rev("f" + base64.RawURLEncoding.EncodeToString(sum[:18]))
 }
 
 func readError(err error) error {

@@ -79,9 +79,7 @@ func (s *staged) describe() error {
 	}
 	s.info = storage.Info{Key: s.key, Size: s.size, ModTime: st.ModTime(), Rev: s.rev}
 	if s.rev == "" {
-		if s.info.Rev, err = largeRev(s.file, st); err != nil {
-			return err
-		}
+		s.info.Rev = largeRev(&s.ends, st)
 	}
 	err = s.file.Close()
 	s.file = nil

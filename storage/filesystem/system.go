@@ -29,6 +29,8 @@ type traits struct {
 	orders bool
 	// syncsWhole says that syncAll makes every earlier change durable, and that it reports each failure to do so.
 	syncsWhole bool
+	// direct says that large writes gain from passing the system's memory by: they are of a disk in this machine.
+	direct bool
 }
 
 type realSystem struct{}

@@ -40,6 +40,20 @@ func waitWriteback(f *os.File, off, n int64) error {
 	return syncRange(f, off, n, unix.SYNC_FILE_RANGE_WAIT_BEFORE|unix.SYNC_FILE_RANGE_WRITE|unix.SYNC_FILE_RANGE_WAIT_AFTER)
 }
 
+// setDirect has writes to f pass the system's memory by, or go through it again.
+func setDirect(f *os.File, on bool) error {
+	flags, err := unix.FcntlInt(f.Fd(), unix.F_GETFL, 0)
+	if err != nil {
+		return os.NewSyscallError("fcntl", err)
+	}
+	flags &^= unix.O_DIRECT
+	if on {
+		flags |= unix.O_DIRECT
+	}
+	_, err = unix.FcntlInt(f.Fd(), unix.F_SETFL, flags)
+	return os.NewSyscallError("fcntl", err)
+}
+
 func syncRange(f *os.File, off, n int64, flags int) error {
 	err := unix.SyncFileRange(int(f.Fd()), off, n, flags)
 	if errors.Is(err, unix.ENOSYS) || errors.Is(err, unix.ESPIPE) {
@@ -61,10 +75,10 @@ func traitsOf(root *os.File) traits {
 	case unix.TMPFS_MAGIC:
 		return traits{orders: true, syncsWhole: true} // nothing survives a crash
 	case unix.XFS_SUPER_MAGIC:
-		return traits{orders: true, syncsWhole: kernelAtLeast(5, 17)}
+		return traits{orders: true, syncsWhole: kernelAtLeast(5, 17), direct: true}
 	case unix.EXT4_SUPER_MAGIC: // also of ext2 and ext3
 		journal := hasJournal(root)
-		return traits{orders: journal, syncsWhole: journal && kernelAtLeast(5, 17)}
+		return traits{orders: journal, syncsWhole: journal && kernelAtLeast(5, 17), direct: true}
 	}
 	return traits{}
 }

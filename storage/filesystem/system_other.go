@@ -19,5 +19,7 @@ func startWriteback(*os.File, int64, int64) error { return nil }
 
 func waitWriteback(*os.File, int64, int64) error { return nil }
 
+func setDirect(*os.File, bool) error { return unix.ENOTSUP }
+
 // traitsOf promises nothing here: every change is made durable by itself.
 func traitsOf(*os.File) traits { return traits{} }
