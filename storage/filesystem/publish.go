@@ -12,13 +12,13 @@ import (
 	"berth/storage"
 )
 
-// commit makes the contents of a batch durable, puts them in their places in order, each under its condition, and makes
-// that durable. It returns an Info for each that was placed, and the error that stopped it.
+// commit settles the contents of a batch, puts them in their places in order, each under its condition, and makes that
+// durable. It returns an Info for each that was placed, and the error that stopped it.
 func (d *Driver) commit(ctx context.Context, batch []*staged) ([]storage.Info, error) {
 	if len(batch) == 0 {
 		return nil, nil
 	}
-	if err := d.syncContents(batch); err != nil {
+	if err := d.settleContents(batch); err != nil {
 		return nil, putError(batch[0].key, err)
 	}
 	keys := make([]string, len(batch))
@@ -41,7 +41,36 @@ func (d *Driver) commit(ctx context.Context, batch []*staged) ([]storage.Info, e
 	return d.publish(batch)
 }
 
-// syncContents makes the temporary files of a batch durable, and closes them.
+// settleContents sees to it that no crash leaves an object of a batch without its content, and closes the temporary files.
+func (d *Driver) settleContents(batch []*staged) error {
+	settle := d.syncContents
+	if d.options.NoSync {
+		settle = func([]*staged) error { return nil }
+	} else if d.traits.orders && d.traits.syncsWhole {
+		settle = d.writeOut
+	}
+	if err := settle(batch); err != nil {
+		return err
+	}
+	for _, s := range batch {
+		if err := s.describe(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// writeOut is enough where a file gets its name in the tree after its content: the sync of the folders is then a sync of
+// both. If it fails nobody relies on these files, and nothing else need stop.
+func (d *Driver) writeOut(batch []*staged) error {
+	files := make([]*os.File, len(batch))
+	for i, s := range batch {
+		files[i] = s.file
+	}
+	return classify(d.sys.writeOut(files))
+}
+
+// syncContents makes the contents of a batch durable.
 func (d *Driver) syncContents(batch []*staged) error {
 	targets := make([]target, 0, len(batch))
 	for _, s := range batch {
@@ -51,15 +80,7 @@ func (d *Driver) syncContents(batch []*staged) error {
 			return err
 		}
 	}
-	if err := d.synced(d.syncer.sync(targets)); err != nil {
-		return err
-	}
-	for _, s := range batch {
-		if err := s.describe(); err != nil {
-			return err
-		}
-	}
-	return nil
+	return d.synced(d.syncer.sync(targets))
 }
 
 // synced judges a sync of temporary files. A full disk or quota may show only now; nobody relies on these files, so that

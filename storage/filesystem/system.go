@@ -18,6 +18,8 @@ type system interface {
 	unlink(path string) error // a file, never a folder
 	rmdir(path string) error  // an empty folder, never a file
 
+	// writeOut gets the content of files to the disk, without the names by which it can be found.
+	writeOut(files []*os.File) error
 	syncFile(f *os.File) error
 	syncDir(path string) error
 	syncAll(root *os.File) error // the whole file system that root is on
@@ -25,7 +27,8 @@ type system interface {
 
 // traits are what is known about the file system of a root.
 type traits struct {
-	// orders says that a crash keeps renames in their order: none survives without all before it.
+	// orders says that a crash keeps renames in their order: none survives without all before it, nor without the
+	// content of its file if that was written out before it.
 	orders bool
 	// syncsWhole says that syncAll makes every earlier change durable, and that it reports each failure to do so.
 	syncsWhole bool

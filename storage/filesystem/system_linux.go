@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strconv"
+	"strings"
 
 	"golang.org/x/sys/unix"
 )
@@ -30,12 +32,27 @@ func (realSystem) syncAll(root *os.File) error {
 	return os.NewSyscallError("syncfs", unix.Syncfs(int(root.Fd())))
 }
 
-// startWriteback begins to write n bytes of f from off to the disk. It makes nothing durable.
+// writeOut has the disk work on all files at once.
+func (realSystem) writeOut(files []*os.File) error {
+	for _, f := range files {
+		if err := startWriteback(f, 0, 0); err != nil {
+			return err
+		}
+	}
+	for _, f := range files {
+		if err := waitWriteback(f, 0, 0); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// startWriteback begins to write n bytes of f from off, 0 for all, to the disk. It makes nothing durable.
 func startWriteback(f *os.File, off, n int64) error {
 	return syncRange(f, off, n, unix.SYNC_FILE_RANGE_WRITE)
 }
 
-// waitWriteback waits until n bytes of f from off were written. An error it returns is not reported again by a sync.
+// waitWriteback waits until n bytes of f from off, 0 for all, were written. An error it returns is not reported again by a sync.
 func waitWriteback(f *os.File, off, n int64) error {
 	return syncRange(f, off, n, unix.SYNC_FILE_RANGE_WAIT_BEFORE|unix.SYNC_FILE_RANGE_WRITE|unix.SYNC_FILE_RANGE_WAIT_AFTER)
 }
@@ -64,8 +81,10 @@ func syncRange(f *os.File, off, n int64, flags int) error {
 
 // traitsOf finds out about the file system of an open folder; what cannot be found out does not hold.
 //
-// ext4 with a journal and xfs commit changes of folders in their order. syncfs(2) reports errors of data since Linux 5.8,
-// and errors of the journal since 5.17 (kernel commit 5679897eb104).
+// ext4 with a journal and xfs commit changes of folders in their order. What a file has written out they count as written
+// once its blocks are its own (ext4_end_io_end, xfs_end_ioend), which is a change before a later rename; and a commit has the
+// disk flush its cache first. syncfs(2) reports errors of data since Linux 5.8, and errors of the journal since 5.17 (kernel
+// commit 5679897eb104).
 func traitsOf(root *os.File) traits {
 	var st unix.Statfs_t
 	if err := unix.Fstatfs(int(root.Fd()), &st); err != nil {
@@ -83,7 +102,7 @@ func traitsOf(root *os.File) traits {
 	return traits{}
 }
 
-// hasJournal asks sysfs, where ext4 shows the task of a journal only if there is one.
+// hasJournal asks sysfs, where ext4 shows the number of the task of its journal, or "<none>".
 func hasJournal(root *os.File) bool {
 	var st unix.Stat_t
 	if err := unix.Fstat(int(root.Fd()), &st); err != nil {
@@ -93,7 +112,11 @@ func hasJournal(root *os.File) bool {
 	if err != nil {
 		return false
 	}
-	_, err = os.Stat(filepath.Join("/sys/fs/ext4", filepath.Base(device), "journal_task"))
+	task, err := os.ReadFile(filepath.Join("/sys/fs/ext4", filepath.Base(device), "journal_task"))
+	if err != nil {
+		return false
+	}
+	_, err = strconv.Atoi(strings.TrimSpace(string(task)))
 	return err == nil
 }
 

@@ -15,6 +15,8 @@ func (realSystem) renameNew(from, to string) error { return linkNew(from, to) }
 
 func (realSystem) syncAll(*os.File) error { return unix.Sync() }
 
+func (realSystem) writeOut([]*os.File) error { return nil } // no file system here is known to keep an order
+
 func startWriteback(*os.File, int64, int64) error { return nil }
 
 func waitWriteback(*os.File, int64, int64) error { return nil }
