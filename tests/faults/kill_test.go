@@ -17,7 +17,8 @@ func TestKilledAtCalls(t *testing.T) {
 	} {
 		t.Run(call, func(t *testing.T) {
 			kills := 0
-			s := harness.Start(t, harness.Options{})
+			s := harness.Start(t, harness.Options{Root: newDisk(t, "ext4", 1<<30, "defaults").root()})
+			defer s.Stop() // before the disk goes
 			ledger := storm.NewLedger(storm.Options{})
 			for n := 1; n <= harness.Rounds(t, 3); n++ {
 				if !killAt(t, s, ledger, fmt.Sprintf("%s:signal=KILL:when=%d", call, n)) {

@@ -12,9 +12,11 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"berth/tests/harness"
 )
@@ -126,20 +128,20 @@ func (d *disk) unmount() {
 // root is the folder of the store on the disk.
 func (d *disk) root() string { return filepath.Join(d.dir, "registry") }
 
-// temporaries returns the temporary files in a store, besides those that the server keeps while it runs.
-func temporaries(t *testing.T, root string) []string {
+// temporaries returns the temporary files that stay in a store, besides those that the server keeps while it runs. One may
+// come and go while the server tries whether it can write again.
+func temporaries(t *testing.T, root string) (left []string) {
 	t.Helper()
-	files, err := filepath.Glob(filepath.Join(root, "tmp", "*", "*"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	var left []string
-	for _, f := range files {
-		if filepath.Base(f) != "lock" {
-			left = append(left, f)
+	for deadline := time.Now().Add(3 * time.Second); ; time.Sleep(10 * time.Millisecond) {
+		files, err := filepath.Glob(filepath.Join(root, "tmp", "*", "*"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		left = slices.DeleteFunc(files, func(f string) bool { return filepath.Base(f) == "lock" })
+		if len(left) == 0 || time.Now().After(deadline) {
+			return left
 		}
 	}
-	return left
 }
 
 // objects counts the objects in the folders of a folder of a store.
