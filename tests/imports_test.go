@@ -26,6 +26,7 @@ var layers = [][]string{
 	{"registry/lease", "registry/observe", "registry/gate", "registry/health"},
 	{"registry"},
 	{"storage/open", "auth/guard"},
+	{"storage/gcs/gcstest"},
 	{"storage/cached", "storage/limited", "storage/measured", "storage/traced", "storage/storagetest", "storage/remote/remotetest", "storage/probe",
 		"storage/gcs/gcstest"},
 	{"storage/filesystem", "storage/memory", "storage/s3", "storage/gcs", "storage/azure"},

@@ -15,6 +15,7 @@ import (
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore/policy"
 
 	"berth/storage"
+	"berth/storage/remote/remotetest"
 	"berth/storage/storagetest"
 )
 
@@ -41,10 +42,9 @@ func TestProbeLeavesNothing(t *testing.T) {
 
 // TestRefusals opens services that cannot be served.
 func TestRefusals(t *testing.T) {
-	refuses := func(a fakeAnswer) http.RoundTripper {
+	refuses := func(a remotetest.Answer) http.RoundTripper {
 		return roundTrip(func(r *http.Request) (*http.Response, error) {
-			return &http.Response{StatusCode: a.status, Header: a.header, Body: io.NopCloser(strings.NewReader(string(a.body))),
-				ContentLength: int64(len(a.body)), Request: r, ProtoMajor: 1, ProtoMinor: 1}, nil
+			return a.Response(r), nil
 		})
 	}
 	folders, careless := newFake(), newFake()
@@ -158,65 +158,24 @@ func (d *deed) Read([]byte) (int, error) {
 func TestCalls(t *testing.T) {
 	service := newFake()
 	d := openOver(t, over(service))
-	count := func(what string, want int, f func() error) {
-		t.Helper()
-		service.requests = nil
-		if err := f(); err != nil {
-			t.Errorf("%s: %v", what, err)
-		}
-		if len(service.requests) != want {
-			t.Errorf("%s takes %d requests, not %d: %q", what, len(service.requests), want, service.requests)
-		}
-	}
-	var info storage.Info
-	put := func(body string, cond storage.Cond) func() error {
-		return func() (err error) {
-			info, err = d.Put(t.Context(), "k", strings.NewReader(body), -1, cond)
-			return err
-		}
-	}
-	count("a create", 1, put("1", storage.Absent()))
-	count("a put under a condition", 1, func() error { return put("2", storage.Match(info.Rev))() })
-	count("a put of a part", 1, put(strings.Repeat("x", 5<<20-1), storage.Cond{}))
-	count("a put of two parts", 3, put(strings.Repeat("x", 5<<20+1), storage.Cond{}))
-	count("a read", 1, func() error {
-		r, _, err := d.Open(t.Context(), "k", 0, -1)
-		if err == nil {
-			_, err = io.Copy(io.Discard, r)
-		}
-		return err
-	})
-	count("a look", 1, func() error { _, err := d.Stat(t.Context(), "k"); return err })
-	count("a URL", 0, func() error { _, err := d.SignedURL(t.Context(), "k", time.Minute); return err })
-	count("a deletion under a condition", 1, func() error {
-		info, err := d.Put(t.Context(), "k", strings.NewReader("x"), 1, storage.Cond{})
-		service.requests = nil
-		return errors.Join(err, d.Delete(t.Context(), "k", storage.Match(info.Rev)))
-	})
-	count("a listing", 1, func() error {
-		for _, err := range d.List(t.Context(), "", "") {
-			return err
-		}
-		return nil
-	})
+	count := remotetest.Counter{T: t, Take: service.take}
+	count.Calls(d, 5<<20, 3)
+	count.Want("a URL", 0, func() error { _, err := d.SignedURL(t.Context(), "k", time.Minute); return err })
 	for i := range 30 {
 		service.blobs[fmt.Sprintf("root/k/%02d", i)] = fakeBlob{etag: `"e"`}
 	}
 	service.pageSize = 10
-	count("a late page of a listing", 3, func() error {
+	count.Want("a late page of a listing", 3, func() error {
 		for _, err := range d.List(t.Context(), "k/", "k/28") {
 			return err
 		}
 		return nil
 	})
-	count("many deletions", 30, func() error {
-		var keys []string
-		for info := range d.List(t.Context(), "k/", "") {
-			keys = append(keys, info.Key)
-		}
-		service.requests = nil
-		return storage.DeleteAll(t.Context(), d, keys...)
-	})
+	var keys []string
+	for info := range d.List(t.Context(), "k/", "") {
+		keys = append(keys, info.Key)
+	}
+	count.Want("many deletions", 30, func() error { return storage.DeleteAll(t.Context(), d, keys...) })
 }
 
 // TestSignedURL signs by the key of the account, and by a delegation, which is asked for once a day.

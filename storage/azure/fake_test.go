@@ -1,11 +1,9 @@
 package azure
 
 import (
-	"bytes"
 	"encoding/base64"
 	"encoding/xml"
 	"fmt"
-	"io"
 	"maps"
 	"net/http"
 	"slices"
@@ -14,6 +12,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"berth/storage/remote/remotetest"
 )
 
 // A fake is a service of Blob Storage in memory, as far as the driver uses one. It takes the place of the network.
@@ -48,33 +48,29 @@ func newFake() *fake {
 	return &fake{blobs: map[string]fakeBlob{}, blocks: map[string]map[string][]byte{}}
 }
 
-type fakeAnswer struct {
-	status int
-	header http.Header
-	body   []byte
+func answer(status int, body string) remotetest.Answer {
+	return remotetest.Answer{Status: status, Header: http.Header{"Content-Type": {"application/xml"}}, Body: []byte(body)}
 }
 
-func answer(status int, body string) fakeAnswer {
-	return fakeAnswer{status, http.Header{"Content-Type": {"application/xml"}}, []byte(body)}
-}
-
-func failure(status int, code string) fakeAnswer {
+func failure(status int, code string) remotetest.Answer {
 	a := answer(status, "<Error><Code>"+code+"</Code><Message>m</Message></Error>")
-	a.header.Set("x-ms-error-code", code)
+	a.Header.Set("x-ms-error-code", code)
 	return a
+}
+
+// take returns the requests since it was last called.
+func (f *fake) take() []string {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	requests := f.requests
+	f.requests = nil
+	return requests
 }
 
 // RoundTrip serves a request.
 func (f *fake) RoundTrip(r *http.Request) (*http.Response, error) {
-	var body []byte
-	if r.Body != nil {
-		var err error
-		if body, err = io.ReadAll(r.Body); err != nil {
-			return nil, err
-		}
-		r.Body.Close()
-	}
-	if err := r.Context().Err(); err != nil {
+	body, err := remotetest.Body(r)
+	if err != nil {
 		return nil, err
 	}
 	for name, values := range maps.Clone(r.Header) { // which the library writes as it likes
@@ -88,17 +84,11 @@ func (f *fake) RoundTrip(r *http.Request) (*http.Response, error) {
 		name = strings.TrimSuffix(name, ".")
 	}
 	a := f.serve(r, name, body)
-	a.header.Set("Date", time.Now().UTC().Format(http.TimeFormat))
-	length := int64(len(a.body))
-	if r.Method == http.MethodHead {
-		length, _ = strconv.ParseInt(a.header.Get("Content-Length"), 10, 64)
-		a.body = nil
-	}
-	return &http.Response{StatusCode: a.status, Header: a.header, Body: io.NopCloser(bytes.NewReader(a.body)),
-		ContentLength: length, Request: r, ProtoMajor: 1, ProtoMinor: 1}, nil
+	a.Header.Set("Date", time.Now().UTC().Format(http.TimeFormat))
+	return a.Response(r), nil
 }
 
-func (f *fake) serve(r *http.Request, name string, body []byte) fakeAnswer {
+func (f *fake) serve(r *http.Request, name string, body []byte) remotetest.Answer {
 	query := r.URL.Query()
 	switch {
 	case query.Get("comp") == "userdelegationkey":
@@ -108,7 +98,7 @@ func (f *fake) serve(r *http.Request, name string, body []byte) fakeAnswer {
 	case query.Get("restype") == "container":
 		a := answer(200, "")
 		if f.public {
-			a.header.Set("x-ms-blob-public-access", "blob")
+			a.Header.Set("x-ms-blob-public-access", "blob")
 		}
 		return a
 	case query.Get("comp") == "block":
@@ -128,9 +118,9 @@ func (f *fake) serve(r *http.Request, name string, body []byte) fakeAnswer {
 }
 
 // refusal is what a condition makes of a request, if it does not hold.
-func (f *fake) refusal(r *http.Request, old fakeBlob, there bool) *fakeAnswer {
+func (f *fake) refusal(r *http.Request, old fakeBlob, there bool) *remotetest.Answer {
 	match := r.Header.Get("If-Match")
-	var a fakeAnswer
+	var a remotetest.Answer
 	switch {
 	case f.noConditions:
 		return nil
@@ -144,7 +134,7 @@ func (f *fake) refusal(r *http.Request, old fakeBlob, there bool) *fakeAnswer {
 	return &a
 }
 
-func (f *fake) put(r *http.Request, name string, b fakeBlob) fakeAnswer {
+func (f *fake) put(r *http.Request, name string, b fakeBlob) remotetest.Answer {
 	old, there := f.blobs[name]
 	if a := f.refusal(r, old, there); a != nil {
 		return *a
@@ -154,13 +144,13 @@ func (f *fake) put(r *http.Request, name string, b fakeBlob) fakeAnswer {
 	f.blobs[name] = b
 	delete(f.blocks, name)
 	a := answer(201, "")
-	a.header.Set("ETag", b.etag)
-	a.header.Set("Last-Modified", b.modified.UTC().Format(http.TimeFormat))
+	a.Header.Set("ETag", b.etag)
+	a.Header.Set("Last-Modified", b.modified.UTC().Format(http.TimeFormat))
 	return a
 }
 
 // commit makes a blob of blocks: of new ones, and of those that the blob has.
-func (f *fake) commit(r *http.Request, name string, body []byte) fakeAnswer {
+func (f *fake) commit(r *http.Request, name string, body []byte) remotetest.Answer {
 	var in struct{ Latest []string }
 	if xml.Unmarshal(body, &in) != nil {
 		return failure(http.StatusBadRequest, "InvalidXmlDocument")
@@ -179,7 +169,7 @@ func (f *fake) commit(r *http.Request, name string, body []byte) fakeAnswer {
 	return f.put(r, name, b)
 }
 
-func (f *fake) delete(r *http.Request, name string) fakeAnswer {
+func (f *fake) delete(r *http.Request, name string) remotetest.Answer {
 	old, there := f.blobs[name]
 	if !there {
 		return failure(http.StatusNotFound, "BlobNotFound")
@@ -191,7 +181,7 @@ func (f *fake) delete(r *http.Request, name string) fakeAnswer {
 	return answer(http.StatusAccepted, "")
 }
 
-func (f *fake) get(r *http.Request, name string) fakeAnswer {
+func (f *fake) get(r *http.Request, name string) remotetest.Answer {
 	b, there := f.blobs[name]
 	if !there {
 		return failure(http.StatusNotFound, "BlobNotFound")
@@ -199,10 +189,10 @@ func (f *fake) get(r *http.Request, name string) fakeAnswer {
 	if a := f.refusal(r, b, there); a != nil {
 		return *a
 	}
-	a := fakeAnswer{200, http.Header{}, b.body}
-	a.header.Set("ETag", b.etag)
-	a.header.Set("Last-Modified", b.modified.UTC().Format(http.TimeFormat))
-	a.header.Set("Content-Length", strconv.Itoa(len(b.body)))
+	a := remotetest.Answer{Status: 200, Header: http.Header{}, Body: b.body}
+	a.Header.Set("ETag", b.etag)
+	a.Header.Set("Last-Modified", b.modified.UTC().Format(http.TimeFormat))
+	a.Header.Set("Content-Length", strconv.Itoa(len(b.body)))
 	text, ranged := strings.CutPrefix(r.Header.Get("x-ms-range"), "bytes=")
 	if !ranged {
 		return a
@@ -216,14 +206,14 @@ func (f *fake) get(r *http.Request, name string) fakeAnswer {
 	if from >= int64(len(b.body)) {
 		return failure(http.StatusRequestedRangeNotSatisfiable, "InvalidRange")
 	}
-	a.status, a.body = http.StatusPartialContent, b.body[from:to+1]
-	a.header.Set("Content-Range", fmt.Sprintf("bytes %d-%d/%d", from, to, len(b.body)))
-	a.header.Set("Content-Length", strconv.Itoa(len(a.body)))
+	a.Status, a.Body = http.StatusPartialContent, b.body[from:to+1]
+	a.Header.Set("Content-Range", fmt.Sprintf("bytes %d-%d/%d", from, to, len(b.body)))
+	a.Header.Set("Content-Length", strconv.Itoa(len(a.Body)))
 	return a
 }
 
 // list has pages whose marker is the name that comes next.
-func (f *fake) list(prefix, marker, most string) fakeAnswer {
+func (f *fake) list(prefix, marker, most string) remotetest.Answer {
 	limit, err := strconv.Atoi(most)
 	if err != nil {
 		limit = 5000
@@ -252,7 +242,7 @@ func (f *fake) list(prefix, marker, most string) fakeAnswer {
 	return answer(200, fmt.Sprintf("<EnumerationResults><Blobs>%s</Blobs><NextMarker>%s</NextMarker></EnumerationResults>", out.String(), next))
 }
 
-func (f *fake) delegate() fakeAnswer {
+func (f *fake) delegate() remotetest.Answer {
 	if f.noDelegation {
 		return failure(http.StatusForbidden, "AuthorizationPermissionMismatch")
 	}

@@ -18,12 +18,11 @@ func TestFaults(t *testing.T) {
 			o.Parallel = 6
 			return openOver(t, o)
 		},
-		Refusal: func(f remotetest.Fault) (int, http.Header, string) {
-			a := map[remotetest.Fault]fakeAnswer{
+		Refusal: func(f remotetest.Fault) remotetest.Answer {
+			return map[remotetest.Fault]remotetest.Answer{
 				remotetest.Slow: failure(503, "ServerBusy"), remotetest.Broken: failure(500, "InternalError"),
 				remotetest.Expired: failure(401, "InvalidAuthenticationInfo"), remotetest.Vanished: failure(404, "ContainerNotFound"),
 			}[f]
-			return a.status, a.header, string(a.body)
 		},
 		IsPart: func(r *http.Request) bool { return r.URL.Query().Get("comp") == "block" }, PartStatus: http.StatusCreated,
 	})

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"net/http"
 	"strconv"
@@ -16,6 +15,7 @@ import (
 
 	"berth/storage"
 	"berth/storage/gcs/gcstest"
+	"berth/storage/remote/remotetest"
 	"berth/storage/storagetest"
 )
 
@@ -136,43 +136,11 @@ func TestForeignKeys(t *testing.T) {
 // TestCalls counts the requests of each operation.
 func TestCalls(t *testing.T) {
 	service := gcstest.New()
-	d := openOver(t, over(service))
-	count := func(what string, want int, f func() error) {
-		t.Helper()
-		service.Take()
-		if err := f(); err != nil {
-			t.Errorf("%s: %v", what, err)
-		}
-		if requests, _ := service.Take(); len(requests) != want {
-			t.Errorf("%s takes %d requests, not %d: %q", what, len(requests), want, requests)
-		}
+	take := func() []string {
+		requests, _ := service.Take()
+		return requests
 	}
-	var info storage.Info
-	put := func(body string, cond storage.Cond) func() error {
-		return func() (err error) {
-			info, err = d.Put(t.Context(), "k", strings.NewReader(body), -1, cond)
-			return err
-		}
-	}
-	count("a create", 1, put("1", storage.Absent()))
-	count("a put under a condition", 1, func() error { return put("2", storage.Match(info.Rev))() })
-	count("a put of a chunk", 1, put(strings.Repeat("x", gcstest.ChunkUnit-1), storage.Cond{}))
-	count("a put of two chunks", 3, put(strings.Repeat("x", gcstest.ChunkUnit+1), storage.Cond{}))
-	count("a read", 1, func() error {
-		r, _, err := d.Open(t.Context(), "k", 0, -1)
-		if err == nil {
-			_, err = io.Copy(io.Discard, r)
-		}
-		return err
-	})
-	count("a look", 1, func() error { _, err := d.Stat(t.Context(), "k"); return err })
-	count("a deletion", 1, func() error { return d.Delete(t.Context(), "k", storage.Cond{}) })
-	count("a listing", 1, func() error {
-		for _, err := range d.List(t.Context(), "", "") {
-			return err
-		}
-		return nil
-	})
+	remotetest.Counter{T: t, Take: take}.Calls(openOver(t, over(service)), gcstest.ChunkUnit, 3)
 }
 
 // TestRate has writers append to one object of a service that takes one write a second to it. None is lost, none is applied

@@ -16,12 +16,11 @@ func TestFaults(t *testing.T) {
 		Fake: func() http.RoundTripper { return gcstest.New() },
 		Part: gcstest.ChunkUnit, Parallel: 4,
 		Open: func(t testing.TB, transport http.RoundTripper) storage.Driver { return openOver(t, over(transport)) },
-		Refusal: func(f remotetest.Fault) (int, http.Header, string) {
-			a := map[remotetest.Fault]gcstest.Answer{
+		Refusal: func(f remotetest.Fault) remotetest.Answer {
+			return map[remotetest.Fault]remotetest.Answer{
 				remotetest.Slow: gcstest.Failure(429, "rateLimitExceeded"), remotetest.Broken: gcstest.Failure(503, "backendError"),
 				remotetest.Expired: gcstest.Failure(401, "authError"), remotetest.Vanished: gcstest.XMLFailure(404, "NoSuchBucket"),
 			}[f]
-			return a.Status, a.Header, string(a.Body)
 		},
 		IsPart:     func(r *http.Request) bool { return strings.HasSuffix(r.Header.Get("Content-Range"), "/*") },
 		PartStatus: http.StatusOK, PartHeader: http.Header{"X-Http-Status-Code-Override": {"308"}},

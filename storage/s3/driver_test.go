@@ -3,13 +3,13 @@ package s3
 import (
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"strings"
 	"testing"
 	"time"
 
 	"berth/storage"
+	"berth/storage/remote/remotetest"
 	"berth/storage/storagetest"
 )
 
@@ -160,41 +160,7 @@ func TestDeleteAll(t *testing.T) {
 func TestCalls(t *testing.T) {
 	service := newFake()
 	d := openOver(t, over(service))
-	count := func(what string, want int, f func() error) {
-		t.Helper()
-		service.requests = nil
-		if err := f(); err != nil {
-			t.Errorf("%s: %v", what, err)
-		}
-		if len(service.requests) != want {
-			t.Errorf("%s takes %d requests, not %d: %q", what, len(service.requests), want, service.requests)
-		}
-	}
-	var info storage.Info
-	put := func(body string, cond storage.Cond) func() error {
-		return func() (err error) {
-			info, err = d.Put(t.Context(), "k", strings.NewReader(body), -1, cond)
-			return err
-		}
-	}
-	count("a create", 1, put("1", storage.Absent()))
-	count("a put under a condition", 1, func() error { return put("2", storage.Match(info.Rev))() })
-	count("a put of a part", 1, put(strings.Repeat("x", 5<<20-1), storage.Cond{}))
-	count("a put of two parts", 5, put(strings.Repeat("x", 5<<20+1), storage.Cond{}))
-	count("a read", 1, func() error {
-		r, _, err := d.Open(t.Context(), "k", 0, -1)
-		if err == nil {
-			_, err = io.Copy(io.Discard, r)
-		}
-		return err
-	})
-	count("a look", 1, func() error { _, err := d.Stat(t.Context(), "k"); return err })
-	count("a deletion", 1, func() error { return d.Delete(t.Context(), "k", storage.Cond{}) })
-	count("a listing", 1, func() error {
-		for _, err := range d.List(t.Context(), "", "") {
-			return err
-		}
-		return nil
-	})
-	count("a URL", 0, func() error { _, err := d.SignedURL(t.Context(), "k", time.Minute); return err })
+	count := remotetest.Counter{T: t, Take: service.take}
+	count.Calls(d, 5<<20, 5)
+	count.Want("a URL", 0, func() error { _, err := d.SignedURL(t.Context(), "k", time.Minute); return err })
 }

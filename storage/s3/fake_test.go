@@ -6,7 +6,6 @@ import (
 	"encoding/hex"
 	"encoding/xml"
 	"fmt"
-	"io"
 	"maps"
 	"net/http"
 	"slices"
@@ -15,6 +14,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"berth/storage/remote/remotetest"
 )
 
 // A fake is a service of S3 in memory, as far as the driver uses one. It takes the place of the network.
@@ -52,17 +53,19 @@ func newFake() *fake {
 	return &fake{objects: map[string]fakeObject{}, uploads: map[string]*fakeUpload{}}
 }
 
+// take returns the requests since it was last called.
+func (f *fake) take() []string {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	requests := f.requests
+	f.requests = nil
+	return requests
+}
+
 // RoundTrip serves a request.
 func (f *fake) RoundTrip(r *http.Request) (*http.Response, error) {
-	var body []byte
-	if r.Body != nil {
-		var err error
-		if body, err = io.ReadAll(r.Body); err != nil {
-			return nil, err
-		}
-		r.Body.Close()
-	}
-	if err := r.Context().Err(); err != nil {
+	body, err := remotetest.Body(r)
+	if err != nil {
 		return nil, err
 	}
 	f.mu.Lock()
@@ -70,14 +73,8 @@ func (f *fake) RoundTrip(r *http.Request) (*http.Response, error) {
 	f.requests = append(f.requests, r.Method+" "+r.URL.Path)
 	_, path, _ := strings.Cut(strings.TrimPrefix(r.URL.Path, "/"), "/")
 	answer := f.serve(r, path, unchunk(r, body))
-	answer.header.Set("Date", time.Now().UTC().Format(http.TimeFormat))
-	length := int64(len(answer.body))
-	if r.Method == http.MethodHead {
-		length, _ = strconv.ParseInt(answer.header.Get("Content-Length"), 10, 64)
-		answer.body = nil
-	}
-	return &http.Response{StatusCode: answer.status, Header: answer.header, Body: io.NopCloser(bytes.NewReader(answer.body)),
-		ContentLength: length, Request: r, ProtoMajor: 1, ProtoMinor: 1}, nil
+	answer.Header.Set("Date", time.Now().UTC().Format(http.TimeFormat))
+	return answer.Response(r), nil
 }
 
 // unchunk takes the body out of the frames that checksums travel in.
@@ -96,21 +93,15 @@ func unchunk(r *http.Request, body []byte) []byte {
 	}
 }
 
-type fakeAnswer struct {
-	status int
-	header http.Header
-	body   []byte
+func answer(status int, body string) remotetest.Answer {
+	return remotetest.Answer{Status: status, Header: http.Header{"Content-Type": {"application/xml"}}, Body: []byte(body)}
 }
 
-func answer(status int, body string) fakeAnswer {
-	return fakeAnswer{status, http.Header{"Content-Type": {"application/xml"}}, []byte(body)}
-}
-
-func failure(status int, code string) fakeAnswer {
+func failure(status int, code string) remotetest.Answer {
 	return answer(status, "<Error><Code>"+code+"</Code><Message>m</Message></Error>")
 }
 
-func (f *fake) serve(r *http.Request, key string, body []byte) fakeAnswer {
+func (f *fake) serve(r *http.Request, key string, body []byte) remotetest.Answer {
 	query := r.URL.Query()
 	upload := f.uploads[query.Get("uploadId")]
 	switch {
@@ -133,7 +124,7 @@ func (f *fake) serve(r *http.Request, key string, body []byte) fakeAnswer {
 		n, _ := strconv.Atoi(query.Get("partNumber"))
 		upload.parts[n] = body
 		a := answer(200, "")
-		a.header.Set("ETag", etagOf(body))
+		a.Header.Set("ETag", etagOf(body))
 		return a
 	case upload != nil && r.Method == http.MethodPost:
 		return f.join(r, query.Get("uploadId"), upload)
@@ -153,7 +144,7 @@ func etagOf(body []byte) string {
 	return `"` + hex.EncodeToString(sum[:]) + `"`
 }
 
-func (f *fake) put(r *http.Request, key string, body []byte, etag string) fakeAnswer {
+func (f *fake) put(r *http.Request, key string, body []byte, etag string) remotetest.Answer {
 	old, there := f.objects[key]
 	if !f.noPutConditions {
 		match := r.Header.Get("If-Match")
@@ -166,11 +157,11 @@ func (f *fake) put(r *http.Request, key string, body []byte, etag string) fakeAn
 	}
 	f.objects[key] = fakeObject{body, etag, time.Now(), r.Header.Get("X-Amz-Meta-" + emptyMark)}
 	a := answer(200, "")
-	a.header.Set("ETag", etag)
+	a.Header.Set("ETag", etag)
 	return a
 }
 
-func (f *fake) delete(r *http.Request, key string) fakeAnswer {
+func (f *fake) delete(r *http.Request, key string) remotetest.Answer {
 	old, there := f.objects[key]
 	if match := r.Header.Get("If-Match"); match != "" && !f.noDeleteConditions {
 		switch {
@@ -184,7 +175,7 @@ func (f *fake) delete(r *http.Request, key string) fakeAnswer {
 	return answer(http.StatusNoContent, "")
 }
 
-func (f *fake) deleteMany(body []byte) fakeAnswer {
+func (f *fake) deleteMany(body []byte) remotetest.Answer {
 	var in struct {
 		Object []struct{ Key string }
 	}
@@ -197,7 +188,7 @@ func (f *fake) deleteMany(body []byte) fakeAnswer {
 	return answer(200, "<DeleteResult></DeleteResult>")
 }
 
-func (f *fake) join(r *http.Request, id string, u *fakeUpload) fakeAnswer {
+func (f *fake) join(r *http.Request, id string, u *fakeUpload) remotetest.Answer {
 	var body, sums []byte
 	numbers := slices.Sorted(maps.Keys(u.parts))
 	for i, n := range numbers {
@@ -208,14 +199,14 @@ func (f *fake) join(r *http.Request, id string, u *fakeUpload) fakeAnswer {
 		body, sums = append(body, u.parts[n]...), append(sums, sum[:]...)
 	}
 	etag := strings.TrimSuffix(etagOf(sums), `"`) + fmt.Sprintf(`-%d"`, len(numbers))
-	if a := f.put(r, u.key, body, etag); a.status != 200 {
+	if a := f.put(r, u.key, body, etag); a.Status != 200 {
 		return a
 	}
 	delete(f.uploads, id)
 	return answer(200, "<CompleteMultipartUploadResult></CompleteMultipartUploadResult>")
 }
 
-func (f *fake) get(r *http.Request, key string) fakeAnswer {
+func (f *fake) get(r *http.Request, key string) remotetest.Answer {
 	o, there := f.objects[key]
 	if !there {
 		return failure(http.StatusNotFound, "NoSuchKey")
@@ -223,13 +214,13 @@ func (f *fake) get(r *http.Request, key string) fakeAnswer {
 	if match := r.Header.Get("If-Match"); match != "" && match != o.etag {
 		return failure(http.StatusPreconditionFailed, "PreconditionFailed")
 	}
-	a := fakeAnswer{200, http.Header{}, o.body}
-	a.header.Set("ETag", o.etag)
-	a.header.Set("Last-Modified", o.modified.UTC().Format(http.TimeFormat))
+	a := remotetest.Answer{Status: 200, Header: http.Header{}, Body: o.body}
+	a.Header.Set("ETag", o.etag)
+	a.Header.Set("Last-Modified", o.modified.UTC().Format(http.TimeFormat))
 	if o.mark != "" {
-		a.header.Set("X-Amz-Meta-"+emptyMark, o.mark)
+		a.Header.Set("X-Amz-Meta-"+emptyMark, o.mark)
 	}
-	a.header.Set("Content-Length", strconv.Itoa(len(o.body)))
+	a.Header.Set("Content-Length", strconv.Itoa(len(o.body)))
 	text, ranged := strings.CutPrefix(r.Header.Get("Range"), "bytes=")
 	if !ranged {
 		return a
@@ -243,12 +234,12 @@ func (f *fake) get(r *http.Request, key string) fakeAnswer {
 	if from >= int64(len(o.body)) {
 		return failure(http.StatusRequestedRangeNotSatisfiable, "InvalidRange")
 	}
-	a.status, a.body = http.StatusPartialContent, o.body[from:to+1]
-	a.header.Set("Content-Range", fmt.Sprintf("bytes %d-%d/%d", from, to, len(o.body)))
+	a.Status, a.Body = http.StatusPartialContent, o.body[from:to+1]
+	a.Header.Set("Content-Range", fmt.Sprintf("bytes %d-%d/%d", from, to, len(o.body)))
 	return a
 }
 
-func (f *fake) list(prefix, after, most string) fakeAnswer {
+func (f *fake) list(prefix, after, most string) remotetest.Answer {
 	limit, err := strconv.Atoi(most)
 	if err != nil {
 		limit = 1000
@@ -270,7 +261,7 @@ func (f *fake) list(prefix, after, most string) fakeAnswer {
 	return answer(200, fmt.Sprintf("<ListBucketResult><IsTruncated>%t</IsTruncated>%s</ListBucketResult>", truncated, out.String()))
 }
 
-func (f *fake) listUploads(prefix string) fakeAnswer {
+func (f *fake) listUploads(prefix string) remotetest.Answer {
 	var out strings.Builder
 	for id, u := range f.uploads {
 		if strings.HasPrefix(u.key, prefix) {

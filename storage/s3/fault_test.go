@@ -19,12 +19,11 @@ func TestFaults(t *testing.T) {
 			o.Parallel = 6
 			return openOver(t, o)
 		},
-		Refusal: func(f remotetest.Fault) (int, http.Header, string) {
-			a := map[remotetest.Fault]fakeAnswer{
+		Refusal: func(f remotetest.Fault) remotetest.Answer {
+			return map[remotetest.Fault]remotetest.Answer{
 				remotetest.Slow: failure(503, "SlowDown"), remotetest.Broken: failure(500, "InternalError"),
 				remotetest.Expired: failure(403, "ExpiredToken"), remotetest.Vanished: failure(404, "NoSuchBucket"),
 			}[f]
-			return a.status, a.header, string(a.body)
 		},
 		Left: func(service http.RoundTripper) string {
 			if uploads := service.(*fake).uploads; len(uploads) != 0 {

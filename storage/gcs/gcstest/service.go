@@ -3,7 +3,6 @@
 package gcstest
 
 import (
-	"bytes"
 	"crypto/rsa"
 	"encoding/base64"
 	"encoding/binary"
@@ -19,6 +18,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"berth/storage/remote/remotetest"
 )
 
 // A Service is what the driver and the client library use of the service. It keeps to the conditions on generations, to the
@@ -56,14 +57,7 @@ type session struct {
 	name string
 	cond url.Values
 	body []byte
-	done *Answer
-}
-
-// An Answer is one to a request.
-type Answer struct {
-	Status int
-	Header http.Header
-	Body   []byte
+	done *remotetest.Answer
 }
 
 // ChunkUnit is the least size of a chunk, of which others are multiples, in bytes.
@@ -102,26 +96,17 @@ func (s *Service) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 
 // RoundTrip serves a request.
 func (s *Service) RoundTrip(r *http.Request) (*http.Response, error) {
-	var body []byte
-	if r.Body != nil {
-		var err error
-		if body, err = io.ReadAll(r.Body); err != nil {
-			return nil, err
-		}
-		r.Body.Close()
-	}
-	if err := r.Context().Err(); err != nil {
+	body, err := remotetest.Body(r)
+	if err != nil {
 		return nil, err
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.requests = append(s.requests, r.Method+" "+r.URL.Path)
-	answer := s.serve(r, body)
-	return &http.Response{StatusCode: answer.Status, Header: answer.Header, Body: io.NopCloser(bytes.NewReader(answer.Body)),
-		ContentLength: int64(len(answer.Body)), Request: r, ProtoMajor: 1, ProtoMinor: 1}, nil
+	return s.serve(r, body).Response(r), nil
 }
 
-func (s *Service) serve(r *http.Request, body []byte) Answer {
+func (s *Service) serve(r *http.Request, body []byte) remotetest.Answer {
 	const api = "/storage/v1/b/"
 	query := r.URL.Query()
 	path, uploading := strings.CutPrefix(r.URL.EscapedPath(), "/upload")
@@ -161,7 +146,7 @@ func (s *Service) serve(r *http.Request, body []byte) Answer {
 }
 
 // media serves an object by the XML API.
-func (s *Service) media(r *http.Request) Answer {
+func (s *Service) media(r *http.Request) remotetest.Answer {
 	bucket, name, _ := strings.Cut(strings.TrimPrefix(r.URL.Path, "/"), "/")
 	o, ok := s.Objects[name]
 	only := r.URL.Query().Get("generation")
@@ -171,7 +156,7 @@ func (s *Service) media(r *http.Request) Answer {
 	case !ok || only != "" && only != strconv.FormatInt(o.Generation, 10):
 		return XMLFailure(http.StatusNotFound, "NoSuchKey")
 	}
-	a := Answer{http.StatusOK, http.Header{}, o.Body}
+	a := remotetest.Answer{Status: http.StatusOK, Header: http.Header{}, Body: o.Body}
 	if spec, ok := strings.CutPrefix(r.Header.Get("Range"), "bytes="); ok {
 		first, last, _ := strings.Cut(spec, "-")
 		from, _ := strconv.Atoi(first)
@@ -212,7 +197,7 @@ func (s *Service) early(name string) bool {
 	return false
 }
 
-func (s *Service) remove(name string, query url.Values) Answer {
+func (s *Service) remove(name string, query url.Values) remotetest.Answer {
 	o, ok := s.Objects[name]
 	only := query.Get("generation")
 	switch {
@@ -225,10 +210,10 @@ func (s *Service) remove(name string, query url.Values) Answer {
 	}
 	delete(s.Objects, name)
 	s.written[name] = time.Now()
-	return Answer{Status: http.StatusNoContent, Header: http.Header{}}
+	return remotetest.Answer{Status: http.StatusNoContent, Header: http.Header{}}
 }
 
-func (s *Service) list(query url.Values) Answer {
+func (s *Service) list(query url.Values) remotetest.Answer {
 	names := slices.Sorted(maps.Keys(s.Objects))
 	limit := 1000
 	if n, err := strconv.Atoi(query.Get("maxResults")); err == nil && n > 0 {
@@ -256,7 +241,7 @@ func (s *Service) resource(name string, o Object) map[string]any {
 	}
 }
 
-func (s *Service) signBlob(body []byte) Answer {
+func (s *Service) signBlob(body []byte) remotetest.Answer {
 	var in struct{ Payload []byte }
 	if err := json.Unmarshal(body, &in); err != nil || s.SignBlob == nil {
 		return Failure(http.StatusForbidden, "forbidden")
@@ -265,16 +250,16 @@ func (s *Service) signBlob(body []byte) Answer {
 }
 
 // answer words what can always be worded.
-func answer(body any) Answer {
+func answer(body any) remotetest.Answer {
 	text, err := json.Marshal(body)
 	if err != nil {
 		panic(err)
 	}
-	return Answer{http.StatusOK, http.Header{"Content-Type": {"application/json"}}, text}
+	return remotetest.Answer{Status: http.StatusOK, Header: http.Header{"Content-Type": {"application/json"}}, Body: text}
 }
 
 // Failure words a refusal as the JSON API does.
-func Failure(status int, reason string) Answer {
+func Failure(status int, reason string) remotetest.Answer {
 	a := answer(map[string]any{"error": map[string]any{
 		"code": status, "message": "refused", "errors": []any{map[string]any{"domain": "global", "reason": reason, "message": "refused"}},
 	}})
@@ -282,10 +267,10 @@ func Failure(status int, reason string) Answer {
 	return a
 }
 
-func refusal400(reason string) Answer { return Failure(http.StatusBadRequest, reason) }
+func refusal400(reason string) remotetest.Answer { return Failure(http.StatusBadRequest, reason) }
 
 // XMLFailure words a refusal as the XML API does.
-func XMLFailure(status int, code string) Answer {
-	return Answer{status, http.Header{"Content-Type": {"application/xml"}},
-		[]byte("<?xml version='1.0' encoding='UTF-8'?><Error><Code>" + code + "</Code><Message>refused</Message></Error>")}
+func XMLFailure(status int, code string) remotetest.Answer {
+	return remotetest.Answer{Status: status, Header: http.Header{"Content-Type": {"application/xml"}},
+		Body: []byte("<?xml version='1.0' encoding='UTF-8'?><Error><Code>" + code + "</Code><Message>refused</Message></Error>")}
 }

@@ -12,10 +12,12 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"berth/storage/remote/remotetest"
 )
 
 // upload serves an object in one request, or the beginning of a session.
-func (s *Service) upload(r *http.Request, query url.Values, body []byte) Answer {
+func (s *Service) upload(r *http.Request, query url.Values, body []byte) remotetest.Answer {
 	var about struct{ Name, Crc32c string }
 	if query.Get("uploadType") == "resumable" {
 		_ = json.Unmarshal(body, &about)
@@ -58,7 +60,7 @@ func (s *Service) upload(r *http.Request, query url.Values, body []byte) Answer 
 }
 
 // store makes an object, under the condition of its upload.
-func (s *Service) store(name string, body []byte, query url.Values) Answer {
+func (s *Service) store(name string, body []byte, query url.Values) remotetest.Answer {
 	if !s.holds(name, query) {
 		return Failure(http.StatusPreconditionFailed, "conditionNotMet")
 	}
@@ -72,7 +74,7 @@ func (s *Service) store(name string, body []byte, query url.Values) Answer {
 }
 
 // resume serves a request of a session: a chunk, or the question where to go on.
-func (s *Service) resume(r *http.Request, u *session, body []byte) Answer {
+func (s *Service) resume(r *http.Request, u *session, body []byte) remotetest.Answer {
 	if u == nil {
 		return Failure(http.StatusNotFound, "notFound")
 	}
@@ -103,7 +105,7 @@ func (s *Service) resume(r *http.Request, u *session, body []byte) Answer {
 		}
 		return a
 	}
-	a := Answer{http.StatusPermanentRedirect, http.Header{}, nil}
+	a := remotetest.Answer{Status: http.StatusPermanentRedirect, Header: http.Header{}}
 	if r.Header.Get("X-Guploader-No-308") == "yes" {
 		a.Status = http.StatusOK
 		a.Header.Set("X-Http-Status-Code-Override", "308")

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"io"
 	"net/http"
-	"strings"
 	"sync/atomic"
 	"testing"
 
@@ -21,7 +20,7 @@ type Service struct {
 	Open           func(t testing.TB, transport http.RoundTripper) storage.Driver
 	Part, Parallel int
 	// Refusal words an answer.
-	Refusal func(Fault) (status int, header http.Header, body string)
+	Refusal func(Fault) Answer
 	// Left returns what is left in a service besides objects. A nil one is not asked.
 	Left func(fake http.RoundTripper) string
 	// IsPart reports whether a request brings a part of an object. PartStatus and PartHeader begin its answer.
@@ -78,9 +77,7 @@ func (f *faulty) RoundTrip(r *http.Request) (*http.Response, error) {
 	case before:
 		return nil, errReset
 	case Slow, Broken, Expired, Vanished:
-		status, header, body := f.service.Refusal(what)
-		return &http.Response{StatusCode: status, Header: header, Request: r, Body: io.NopCloser(strings.NewReader(body)),
-			ContentLength: int64(len(body)), ProtoMajor: 1, ProtoMinor: 1}, nil
+		return f.service.Refusal(what).Response(r), nil
 	case hang:
 		<-r.Context().Done()
 		return nil, r.Context().Err()
