@@ -2,6 +2,7 @@ package gc_test
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"io"
 	"math/rand/v2"
@@ -43,8 +44,14 @@ func (w *world) act() {
 		w.start("delete", w.delete)
 	case n < 77:
 		w.start("remove", w.remove)
-	case n < 79:
-		w.start("purge", func(ctx context.Context, _ string, random *rand.Rand) error {
+	case n < 80:
+		w.start("index", w.index)
+	case n < 82:
+		w.start("unlink", w.unlink)
+	case n < 83:
+		w.start("purge", w.purge)
+	case n < 84:
+		w.start("expire", func(ctx context.Context, _ string, random *rand.Rand) error {
 			_, err := w.replica(random).registry.PurgeUploads(ctx, modelAge, false)
 			return err
 		})
@@ -103,7 +110,7 @@ func (w *world) push(ctx context.Context, name string, random *rand.Rand) error 
 	}
 	subject := ""
 	if random.IntN(5) == 0 {
-		subject = digestOf("nothing").String()
+		subject = w.subject(ctx, p, random)
 	}
 	body := image(subject, blobs...)
 	return w.putManifest(ctx, w.named(w.replica(random), p.Name().String()), body, random)
@@ -133,6 +140,86 @@ func (w *world) deliver(ctx context.Context, p registry.Repository, d registry.D
 		_, err := p.PushBlob(ctx, d, bodyOf(content, random), int64(len(content)))
 		return err
 	}
+}
+
+// subject is a manifest of a repository, or one that is nowhere.
+func (w *world) subject(ctx context.Context, p registry.Repository, random *rand.Rand) string {
+	if m, err := w.anyManifest(ctx, p, random); err == nil && random.IntN(3) > 0 {
+		return m.Digest.String()
+	}
+	return digestOf("nothing").String()
+}
+
+func (w *world) anyManifest(ctx context.Context, p registry.Repository, random *rand.Rand) (*registry.Manifest, error) {
+	t, err := registry.ParseTag(tags[random.IntN(len(tags))])
+	if err != nil {
+		return nil, err
+	}
+	return p.Manifest(ctx, registry.Reference{Tag: t})
+}
+
+const (
+	imageType = "application/vnd.oci.image.manifest.v1+json"
+	indexType = "application/vnd.oci.image.index.v1+json"
+)
+
+// index pushes an index of a manifest, and perhaps of a blob, as builders do that keep what they may need again. The tag of the
+// manifest may be gone by then.
+func (w *world) index(ctx context.Context, _ string, random *rand.Rand) error {
+	p := w.repository(w.replica(random), random)
+	m, err := w.anyManifest(ctx, p, random)
+	if err != nil {
+		return err
+	}
+	children := []descriptor{{imageType, m.Digest.String(), len(m.Body)}}
+	if m.MediaType != imageType {
+		children = nil
+	}
+	if content := contents[random.IntN(len(contents))]; random.IntN(2) == 0 {
+		if err := w.deliver(ctx, p, digestOf(content), content, random); err != nil {
+			return err
+		}
+		children = append(children, descriptor{"application/octet-stream", digestOf(content).String(), len(content)})
+	}
+	dawdle(random)
+	body, err := json.Marshal(map[string]any{"schemaVersion": 2, "mediaType": indexType, "manifests": children})
+	if err != nil {
+		return err
+	}
+	return w.putManifest(ctx, w.named(w.replica(random), p.Name().String()), body, random)
+}
+
+// unlink deletes a blob from a repository.
+func (w *world) unlink(ctx context.Context, _ string, random *rand.Rand) error {
+	p := w.repository(w.replica(random), random)
+	d := digestOf(contents[random.IntN(len(contents))])
+	defer w.take(d, p.Name().String())()
+	return p.DeleteBlob(ctx, d)
+}
+
+// purge purges a blob from all repositories. Where it is refused from then on, that ends after a while.
+func (w *world) purge(ctx context.Context, _ string, random *rand.Rand) error {
+	r := w.replica(random).registry
+	d := digestOf(contents[random.IntN(len(contents))])
+	w.mu.Lock()
+	w.taking[d.String()]++
+	w.mu.Unlock()
+	defer w.purged(d)
+	defer w.take(d, repositories...)()
+	refuse := random.IntN(3) == 0
+	if _, err := r.PurgeBlob(ctx, d, refuse); err != nil || !refuse {
+		return err
+	}
+	dawdle(random)
+	return r.AllowBlob(ctx, d)
+}
+
+// purged notes that a purge is over.
+func (w *world) purged(d registry.Digest) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.taking[d.String()]--
+	w.checkData(d)
 }
 
 var tags = []string{"v1", "v2", "latest"}
@@ -246,16 +333,16 @@ func (w *world) mount(ctx context.Context, _ string, random *rand.Rand) error {
 // delete deletes a manifest by its digest, or a tag.
 func (w *world) delete(ctx context.Context, _ string, random *rand.Rand) error {
 	p := w.repository(w.replica(random), random)
-	t, err := registry.ParseTag(tags[random.IntN(len(tags))])
+	m, err := w.anyManifest(ctx, p, random)
 	if err != nil {
 		return err
 	}
 	if random.IntN(4) == 0 {
+		t, err := registry.ParseTag(tags[random.IntN(len(tags))])
+		if err != nil {
+			return err
+		}
 		return p.DeleteTag(ctx, t)
-	}
-	m, err := p.Manifest(ctx, registry.Reference{Tag: t})
-	if err != nil {
-		return err
 	}
 	defer w.forget(p.Name().String() + "@" + m.Digest.String())()
 	return p.DeleteManifest(ctx, m.Digest)

@@ -46,9 +46,11 @@ type world struct {
 	deleted  map[string]int // by repository, or repository@digest: deletions that began
 	deleting map[string]int // that have not ended
 	acked    map[string]bool
-	broken   string // what is wrong, "" while nothing is
-	pushed   int    // manifests acknowledged
-	gone     int64  // objects collected
+	taken    map[string]bool // repository@digest of blobs that users deleted or purged, until they are whole again
+	taking   map[string]int  // deletions of these that have not ended; by digest alone, purges
+	broken   string          // what is wrong, "" while nothing is
+	pushed   int             // manifests acknowledged
+	gone     int64           // objects collected
 }
 
 // A replica is a process over the store.
@@ -82,7 +84,7 @@ const (
 
 func newWorld(t *testing.T, seed uint64, m mutant) *world {
 	faults := []float64{0, 0.002, 0.02}[seed%3]
-	w := &world{scheduler: newScheduler(seed, faults), t: t, random: rand.New(rand.NewPCG(seed, 2)), deleted: map[string]int{}, deleting: map[string]int{}, acked: map[string]bool{}}
+	w := &world{scheduler: newScheduler(seed, faults), t: t, random: rand.New(rand.NewPCG(seed, 2)), deleted: map[string]int{}, deleting: map[string]int{}, acked: map[string]bool{}, taken: map[string]bool{}, taking: map[string]int{}}
 	w.written = w.check
 	skew := modelGrace / 8 * time.Duration(w.random.IntN(199)-99) / 100
 	for i, skew := range []time.Duration{skew, -skew} {
@@ -180,6 +182,7 @@ func (w *world) fail(format string, args ...any) {
 type modelBlob struct {
 	Size     int64
 	Purged   bool
+	Refused  bool
 	Segments []struct {
 		Key  string
 		Size int64
@@ -222,11 +225,18 @@ func (w *world) check(op storagetest.Op, key string) {
 	switch {
 	case op == storagetest.OpPut && k.Kind == registry.BlobKind:
 		w.checkSharing(key)
+		w.checkData(k.Digest)
+		w.restored(k.Digest)
+	case op == storagetest.OpPut && k.Kind == registry.LinkKind:
+		w.restored(k.Digest)
 	case op == storagetest.OpPut && k.Kind == registry.ManifestKind:
 		w.checkManifest(key, k.Repository)
 	case op == storagetest.OpDelete && (k.Kind == registry.LinkKind || k.Kind == registry.BlobKind || k.Kind == registry.DataKind):
-		for info := range w.base.List(context.Background(), "repositories/", "") {
-			if k := registry.ParseKey(info.Key); k.Kind == registry.ManifestKind {
+		for info := range w.base.List(context.Background(), "", "") {
+			switch k := registry.ParseKey(info.Key); k.Kind {
+			case registry.BlobKind:
+				w.checkData(k.Digest)
+			case registry.ManifestKind:
 				w.checkManifest(info.Key, k.Repository)
 			}
 		}
@@ -243,28 +253,94 @@ func (w *world) checkManifest(key, repository string) {
 		return
 	}
 	var m struct {
-		Config descriptor
-		Layers []descriptor
+		Config            descriptor
+		Layers, Manifests []descriptor
 	}
 	if err := json.Unmarshal([]byte(payload), &m); err != nil {
 		w.fail("the manifest %s: %v", key, err)
 		return
 	}
-	for _, d := range append(m.Layers, m.Config) {
-		_, digest, _ := strings.Cut(d.Digest, ":")
-		link := "repositories/" + repository + "/_blobs/sha256/" + digest
-		if _, err := w.base.Stat(context.Background(), link); err != nil {
-			w.fail("the manifest %s names a blob without %s", key, link)
+	for _, d := range append(append(m.Layers, m.Manifests...), m.Config) {
+		wrong := ""
+		switch {
+		case d.Digest == "": // an index has no config
+		case d.MediaType == imageType:
+			wrong = w.childWrong(repository, d.Digest)
+		case !w.taken[repository+"@"+d.Digest]:
+			wrong = w.blobWrong(repository, d.Digest)
+		}
+		if wrong != "" {
+			w.fail("the manifest %s names %s", key, wrong)
 			return
 		}
-		content, missing := w.bytesOf(digest)
-		if missing != "" {
-			w.fail("the manifest %s names a blob that is gone: %s", key, missing)
-			return
+	}
+}
+
+// childWrong says what is wrong with a manifest that an index names: it may only be missing if somebody deleted it.
+func (w *world) childWrong(repository, digest string) string {
+	key := "repositories/" + repository + "/_manifests/" + strings.Replace(digest, ":", "/", 1)
+	if _, err := w.base.Stat(context.Background(), key); err == nil || w.deleted[repository]+w.deleted[repository+"@"+digest] > 0 {
+		return ""
+	}
+	return "a manifest that is gone: " + key
+}
+
+// blobWrong says why a repository cannot serve a blob, "" if it can.
+func (w *world) blobWrong(repository, digest string) string {
+	_, digest, _ = strings.Cut(digest, ":")
+	link := "repositories/" + repository + "/_blobs/sha256/" + digest
+	if _, err := w.base.Stat(context.Background(), link); err != nil {
+		return "a blob without " + link
+	}
+	content, missing := w.bytesOf(digest)
+	if missing != "" {
+		return "a blob that is gone: " + missing
+	}
+	if sum := sha256.Sum256([]byte(content)); hex.EncodeToString(sum[:]) != digest {
+		return "the blob " + digest + ", whose bytes are others"
+	}
+	return ""
+}
+
+// checkData wants a record of a blob to have its data, unless it is just being purged.
+func (w *world) checkData(d registry.Digest) {
+	var b modelBlob
+	key := registry.KeyOfBlob(d)
+	if _, ok := w.header(key, &b); !ok || b.Purged || w.taking[d.String()] > 0 {
+		return
+	}
+	for _, s := range b.Segments {
+		if _, err := w.base.Stat(context.Background(), s.Key); err != nil {
+			w.fail("the record %s names %s, which is gone", key, s.Key)
 		}
-		if sum := sha256.Sum256([]byte(content)); hex.EncodeToString(sum[:]) != digest {
-			w.fail("the manifest %s names the blob %s, whose bytes are others", key, digest)
-			return
+	}
+}
+
+// take notes that a user takes a blob from repositories: until over is called, and whoever pushes it again, manifests there may
+// lack it.
+func (w *world) take(d registry.Digest, from ...string) (over func()) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, repository := range from {
+		w.taking[repository+"@"+d.String()]++
+		w.taken[repository+"@"+d.String()] = true
+	}
+	return func() {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		for _, repository := range from {
+			w.taking[repository+"@"+d.String()]--
+		}
+		w.restored(d)
+	}
+}
+
+// restored looks where a blob that was taken is whole again; mu is held.
+func (w *world) restored(d registry.Digest) {
+	for _, repository := range repositories {
+		key := repository + "@" + d.String()
+		if w.taken[key] && w.taking[key] == 0 && w.blobWrong(repository, d.String()) == "" {
+			delete(w.taken, key)
 		}
 	}
 }
@@ -375,6 +451,7 @@ func (w *world) checkLeft(uploads bool) {
 			}
 		}
 	}
+	w.checkReferrers(manifests)
 	for key := range w.acked {
 		repository, digest, _ := strings.Cut(key, "@")
 		if !slices.ContainsFunc(manifests, func(k registry.Key) bool { return k.Repository == repository && k.Digest.String() == digest }) {
@@ -385,7 +462,7 @@ func (w *world) checkLeft(uploads bool) {
 		k := registry.ParseKey(info.Key)
 		switch k.Kind {
 		case registry.LinkKind, registry.BlobKind, registry.DataKind, registry.UploadKind, registry.CatalogKind:
-			if !reached[info.Key] {
+			if !reached[info.Key] && !w.isRefusal(k, info.Key) {
 				w.fail("nothing reaches %s, last touched at %s, and it is still there", info.Key, info.ModTime.Sub(w.epoch))
 			}
 		case registry.HintKind:
@@ -398,6 +475,50 @@ func (w *world) checkLeft(uploads bool) {
 			if !slices.ContainsFunc(manifests, func(m registry.Key) bool { return m.Repository == k.Repository && m.Digest.String() == tag.Digest }) {
 				w.fail("the tag %s names a manifest that is gone", info.Key)
 			}
+		}
+	}
+}
+
+// isRefusal reports whether a record is the note that a blob is not wanted, which stays.
+func (w *world) isRefusal(k registry.Key, key string) bool {
+	var b modelBlob
+	_, ok := w.header(key, &b)
+	return k.Kind == registry.BlobKind && ok && b.Refused
+}
+
+// checkReferrers wants the referrers of each manifest to be those that are there. Of a push that was cut off, what names its
+// subject may be there without being listed.
+func (w *world) checkReferrers(manifests []registry.Key) {
+	there, wanted := map[string]bool{}, map[string][]string{}
+	for _, k := range manifests {
+		there[k.Repository+"@"+k.Digest.String()] = true
+		var m struct{ Subject descriptor }
+		payload, _ := w.header("repositories/"+k.Repository+"/_manifests/sha256/"+k.Digest.Hex(), &struct{}{})
+		if err := json.Unmarshal([]byte(payload), &m); err == nil && m.Subject.Digest != "" && w.acked[k.Repository+"@"+k.Digest.String()] {
+			subject := k.Repository + "@" + m.Subject.Digest
+			wanted[subject] = append(wanted[subject], k.Digest.String())
+		}
+	}
+	for info := range w.base.List(context.Background(), "repositories/", "") {
+		k := registry.ParseKey(info.Key)
+		if k.Kind != registry.ReferrersKind {
+			continue
+		}
+		listed, _, err := w.named(w.replicas[0], k.Repository).Referrers(context.Background(), k.Digest, "", "", 1<<20)
+		if err != nil {
+			w.fail("the referrers %s: %v", info.Key, err)
+		}
+		subject := k.Repository + "@" + k.Digest.String()
+		for _, d := range listed {
+			if !there[k.Repository+"@"+d.Digest] {
+				w.fail("%s is listed at %s, and gone", d.Digest, info.Key)
+			}
+			wanted[subject] = slices.DeleteFunc(wanted[subject], func(digest string) bool { return digest == d.Digest })
+		}
+	}
+	for subject, digests := range wanted {
+		if len(digests) > 0 {
+			w.fail("the referrers of %s lack %v", subject, digests)
 		}
 	}
 }

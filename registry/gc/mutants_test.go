@@ -213,9 +213,90 @@ var mutants = []mutant{
 		}}
 	}},
 	{name: "the start of a layer is taken too late", late: modelGrace * 3 / 4},
+	{name: "whoever deletes a blob from a repository deletes its record", plain: true, registry: func(d storage.Driver) storage.Driver { return deletesRecords{d} }},
+	{name: "a purge leaves no note", registry: noteless},
+	{name: "a manifest without a tag is no root", plain: true, collector: func(d storage.Driver) storage.Driver { return taggedOnly{d} }},
+	{name: "a blob that only an index names is garbage", plain: true, collector: func(d storage.Driver) storage.Driver { return blind{d} }},
+	{name: "what a listing did not have is gone", collector: func(d storage.Driver) storage.Driver { return believesListings{d} }},
 	{name: "blob records are read before uploads", fearless: true, collector: func(d storage.Driver) storage.Driver {
 		return blobsFirst{Driver: d, infos: new([]storage.Info)}
 	}},
+}
+
+// deletesRecords deletes the record of a blob with a link that is deleted whatever it is.
+type deletesRecords struct{ storage.Driver }
+
+func (d deletesRecords) Delete(ctx context.Context, key string, cond storage.Cond) error {
+	k := registry.ParseKey(key)
+	if err := d.Driver.Delete(ctx, key, cond); err != nil || k.Kind != registry.LinkKind || !cond.IsAlways() {
+		return err
+	}
+	return d.Driver.Delete(ctx, registry.KeyOfBlob(k.Digest), storage.Cond{})
+}
+
+// noteless removes the record of a blob that is purged.
+func noteless(d storage.Driver) storage.Driver {
+	return &decorated{Driver: d, put: func(ctx context.Context, key string, body []byte, cond storage.Cond) (storage.Info, bool, error) {
+		var b modelBlob
+		header, _, _ := bytes.Cut(body, []byte("\n"))
+		if registry.KindOf(key) != registry.BlobKind || json.Unmarshal(header, &b) != nil || !b.Purged {
+			return storage.Info{}, false, nil
+		}
+		return storage.Info{}, true, d.Delete(ctx, key, storage.Cond{})
+	}}
+}
+
+// taggedOnly lists no manifest but those that hints lead from.
+type taggedOnly struct{ storage.Driver }
+
+func (d taggedOnly) List(ctx context.Context, prefix, after string) iter.Seq2[storage.Info, error] {
+	return func(yield func(storage.Info, error) bool) {
+		var all []storage.Info
+		tagged := map[registry.Digest]bool{}
+		for info, err := range d.Driver.List(ctx, prefix, after) {
+			if err != nil {
+				yield(info, err)
+				return
+			}
+			all = append(all, info)
+			if k := registry.ParseKey(info.Key); k.Kind == registry.HintKind {
+				tagged[k.Digest] = true
+			}
+		}
+		for _, info := range all {
+			if k := registry.ParseKey(info.Key); k.Kind == registry.ManifestKind && !tagged[k.Digest] {
+				continue
+			}
+			if !yield(info, nil) {
+				return
+			}
+		}
+	}
+}
+
+// blind reads indexes as if they were gone.
+type blind struct{ storage.Driver }
+
+func (d blind) Open(ctx context.Context, key string, off, n int64) (io.ReadCloser, storage.Info, error) {
+	r, info, err := d.Driver.Open(ctx, key, off, n)
+	if err != nil || registry.KindOf(key) != registry.ManifestKind {
+		return r, info, err
+	}
+	body, err := io.ReadAll(r)
+	if err == nil && bytes.Contains(body, []byte(indexType)) {
+		err = fs.ErrNotExist
+	}
+	return io.NopCloser(bytes.NewReader(body)), info, err
+}
+
+// believesListings finds no manifest by asking for it.
+type believesListings struct{ storage.Driver }
+
+func (d believesListings) Stat(ctx context.Context, key string) (storage.Info, error) {
+	if registry.KindOf(key) == registry.ManifestKind {
+		return storage.Info{}, fs.ErrNotExist
+	}
+	return d.Driver.Stat(ctx, key)
 }
 
 // notRenewed suppresses the puts of closed uploads that were closed before.
