@@ -16,50 +16,26 @@ import (
 
 	"berth/storage"
 	"berth/tests/content"
+	"berth/tests/harness"
 )
 
-// rough is a network on which one of n requests fails: before it was sent, with its reply lost, or with a reply that is cut.
+// rough is a network on which one of six requests fails while it is told to: before it was sent, with its reply lost, or with a
+// reply that is cut.
 type rough struct {
-	next http.RoundTripper
-	n    atomic.Int64 // 0: none fails
-	hit  atomic.Int64
+	on  atomic.Bool
+	hit atomic.Int64
 }
 
-var errReset = errors.New("connection reset by peer")
-
-func (x *rough) RoundTrip(r *http.Request) (*http.Response, error) {
-	n := x.n.Load()
-	if n == 0 || rand.Int64N(n) > 0 {
-		return x.next.RoundTrip(r)
-	}
-	x.hit.Add(1)
-	kind := rand.IntN(3)
-	if kind == 0 {
-		return nil, errReset
-	}
-	response, err := x.next.RoundTrip(r)
-	if err != nil {
-		return nil, err
-	}
-	if kind == 1 || response.ContentLength < 2 {
-		response.Body.Close()
-		return nil, errReset
-	}
-	response.Body = cutBody{io.LimitReader(response.Body, response.ContentLength/2), response.Body}
-	return response, nil
-}
-
-type cutBody struct {
-	r io.Reader
-	io.Closer
-}
-
-func (c cutBody) Read(p []byte) (int, error) {
-	n, err := c.r.Read(p)
-	if err == io.EOF {
-		err = io.ErrUnexpectedEOF
-	}
-	return n, err
+func (x *rough) network(next http.RoundTripper) http.RoundTripper {
+	wire := harness.NewWire(next)
+	wire.Plan(func(*http.Request) harness.Fault {
+		if !x.on.Load() || rand.IntN(6) > 0 {
+			return harness.Pass
+		}
+		x.hit.Add(1)
+		return []harness.Fault{harness.Reset, harness.Lost, harness.Cut}[rand.IntN(3)]
+	})
+	return wire
 }
 
 // TestRough writes and reads over such a network: large objects in parts, and one object that many append to. What was
@@ -69,10 +45,10 @@ func TestRough(t *testing.T) {
 	faithful := slices.DeleteFunc(services(), func(s service) bool { return s.name == "gcs" && *store == "" })
 	each(t, faithful, func(t *testing.T, _ service, open opener) {
 		through := &rough{}
-		d := open(t, func(next http.RoundTripper) http.RoundTripper { through.next = next; return through })
+		d := open(t, through.network)
 		_, err := d.Put(t.Context(), "log", strings.NewReader("begin\n"), -1, storage.Absent())
 		must(t, err)
-		through.n.Store(6)
+		through.on.Store(true)
 		var writers sync.WaitGroup
 		for w := range 4 {
 			writers.Go(func() { roundTrip(t, d, w) })
@@ -85,7 +61,7 @@ func TestRough(t *testing.T) {
 			})
 		}
 		writers.Wait()
-		through.n.Store(0)
+		through.on.Store(false)
 		body, _, err := storage.ReadAll(t.Context(), d, "log", 1<<20)
 		lines := strings.Fields(string(body))
 		slices.Sort(lines)
