@@ -143,6 +143,22 @@ func TestHostileTokens(t *testing.T) {
 	}
 }
 
+// TestCVE_2025_24976: a key in the header of a token is no key, also not beside the name of one of ours.
+func TestCVE_2025_24976(t *testing.T) {
+	ours := jwttest.NewKey(t, "k", jose.ES256)
+	theirs := &jwttest.Key{ID: "k", Algorithm: jose.ES256, Private: jwttest.NewKey(t, "k", jose.ES256).Private}
+	keys := parseKeys(t, ours)
+	for name, text := range map[string]string{
+		"its own key":               theirs.Sign(t, good(), claims{"jwk": theirs.JWK()}),
+		"its own key, and our name": theirs.Sign(t, good(), claims{"jwk": theirs.JWK(), "kid": "k"}),
+		"our key, signed by its":    theirs.Sign(t, good(), claims{"jwk": ours.JWK()}),
+	} {
+		if err := verify(text, keys); !errors.Is(err, auth.ErrToken) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
 // TestNamesOfKeys has what a header may say beside, or instead of, the name of the key.
 func TestNamesOfKeys(t *testing.T) {
 	key, second := jwttest.NewKey(t, "k", jose.RS256), jwttest.NewKey(t, "second", jose.ES256)

@@ -34,8 +34,8 @@ func may(h *Holder, s auth.Subject, want string) bool {
 	return h.Authorize(context.Background(), s, parse(want)) == nil
 }
 
-// CVE-2025-23208: lists of groups replace what was known before; they are never merged with it.
-func TestGroupsAreReplacedNotMerged(t *testing.T) {
+// TestCVE_2025_23208: lists of groups replace what was known before; they are never merged with it.
+func TestCVE_2025_23208(t *testing.T) {
 	write, groups := openGroups(t, "dev: [alice, bob]\nops: [alice]")
 	h := NewHolder(compile(t, Config{Bindings: []Binding{
 		bind("group:dev", "registry-editor", "dev/**"),

@@ -164,8 +164,8 @@ func TestWithoutBindings(t *testing.T) {
 	}
 }
 
-// CVE-2025-68944: a token's scope is never dropped; and it never gives more than its owner has.
-func TestGrantsNarrow(t *testing.T) {
+// TestCVE_2025_68944: a token's scope is never dropped; and it never gives more than its owner has.
+func TestCVE_2025_68944(t *testing.T) {
 	p := compile(t, Config{Bindings: []Binding{
 		bind("user:alice", "registry-editor", "team-a/**"),
 		bind("anonymous", "system:image-puller", "open/**"),
