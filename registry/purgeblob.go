@@ -21,9 +21,12 @@ type PurgeBlobResult struct {
 // be repeated when it was cut short. Manifests that name the blob stay, and are broken: that is what was asked for.
 func (r *Registry) PurgeBlob(ctx context.Context, d Digest, refuse bool) (PurgeBlobResult, error) {
 	var result PurgeBlobResult
-	segments, err := r.cancelUploadsOf(ctx, d)
+	uploads, segments, err := r.uploadsOf(ctx, d)
 	if err == nil {
 		segments, err = r.condemn(ctx, d, refuse, segments, &result)
+	}
+	if err == nil { // now, and not before: what a collection then removes of them is in the note
+		err = r.cancelUploads(ctx, uploads)
 	}
 	for _, s := range segments {
 		if err == nil {
@@ -47,27 +50,41 @@ func (r *Registry) AllowBlob(ctx context.Context, d Digest) error {
 	}))
 }
 
-// cancelUploadsOf makes sure that no closed upload is made a blob of d any more, except by a request that is under way, and
-// returns the data objects of all that were.
-func (r *Registry) cancelUploadsOf(ctx context.Context, d Digest) (segments []segment, err error) {
+// uploadsOf returns the closed uploads that are to become the blob d, or did, and the data objects of all of them.
+func (r *Registry) uploadsOf(ctx context.Context, d Digest) (keys []string, segments []segment, err error) {
 	for key, err := range storage.Keys(ctx, r.store, uploadPrefix, "") {
 		if err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 		var rec uploadRecord
-		err = r.update(ctx, key, &rec, func(exists bool, _ []byte) ([]byte, bool, error) {
-			if !exists || rec.State != uploadClosed || rec.Digest != d.s {
+		_, _, err = read(ctx, r.store, key, &rec)
+		switch {
+		case isAbsent(err), errors.Is(err, errDamaged):
+		case err != nil:
+			return nil, nil, err
+		case rec.State == uploadClosed && rec.Digest == d.s:
+			keys, segments = append(keys, key), append(segments, rec.Segments...)
+		}
+	}
+	return keys, segments, nil
+}
+
+// cancelUploads makes sure that no closed upload is made a blob any more, except by a request that is under way.
+func (r *Registry) cancelUploads(ctx context.Context, keys []string) error {
+	for _, key := range keys {
+		var rec uploadRecord
+		err := r.update(ctx, key, &rec, func(exists bool, _ []byte) ([]byte, bool, error) {
+			if !exists || rec.State != uploadClosed {
 				return nil, true, nil
 			}
-			segments = append(segments, rec.Segments...)
 			rec.State = uploadCancelled
 			return nil, false, nil
 		})
 		if err != nil && !errors.Is(err, errDamaged) {
-			return nil, err
+			return err
 		}
 	}
-	return segments, nil
+	return nil
 }
 
 // condemn turns the record of a blob into a note of the data objects that are to go. The note outlives every request that

@@ -44,6 +44,7 @@ func overwrite(t *testing.T, path string, change func([]byte) []byte) {
 // TestDamage damages the store below a server that is stopped. The collection must make nothing worse, no reader may be given
 // wrong bytes as whole, and a push of the blob heals it.
 func TestDamage(t *testing.T) {
+	t.Parallel()
 	for name, test := range map[string]struct {
 		path   func(*testing.T, *replica, content.Blob) string
 		damage func(t *testing.T, path string)

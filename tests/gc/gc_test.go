@@ -76,9 +76,11 @@ func (r *report) failed() (n int64) {
 
 var errBusy = errors.New("another collection is running")
 
-// collect has s collect, and returns when it has. It does not hold back for requests: so more of both meet.
-func (s *replica) collect(ctx context.Context) (*report, error) {
-	r, err := http.NewRequestWithContext(ctx, "POST", "http://berth/v1/gc/run", strings.NewReader(`{"fast":true}`))
+// collect has s collect, and returns when it has.
+func (s *replica) collect(ctx context.Context) (*report, error) { return s.collectAs(ctx, `{"fast":true}`) }
+
+func (s *replica) collectAs(ctx context.Context, request string) (*report, error) {
+	r, err := http.NewRequestWithContext(ctx, "POST", "http://berth/v1/gc/run", strings.NewReader(request))
 	if err != nil {
 		return nil, err
 	}
@@ -115,10 +117,10 @@ type collections struct {
 	runs, removed atomic.Int64
 }
 
-// run collects until ctx ends.
+// run collects until ctx ends. Most collections do not hold back for requests: so more of both meet.
 func (c *collections) run(ctx context.Context, t *testing.T, s *replica) {
-	for ctx.Err() == nil {
-		r, err := s.collect(ctx)
+	for n := 1; ctx.Err() == nil; n++ {
+		r, err := s.collectAs(ctx, fmt.Sprintf(`{"fast":%t}`, n%4 != 0))
 		switch {
 		case errors.Is(err, errBusy):
 			time.Sleep(10 * time.Millisecond) // the other replica is at it
@@ -236,11 +238,13 @@ func weather(t *testing.T, clients int, span time.Duration, replicas ...*replica
 
 // TestStorm collects without pause while clients do whatever they like.
 func TestStorm(t *testing.T) {
+	t.Parallel()
 	weather(t, 6, 2*grace, start(t, grace, harness.Options{}))
 }
 
 // TestStormOfReplicas is the same over two replicas and a bucket.
 func TestStormOfReplicas(t *testing.T) {
+	t.Parallel()
 	s3 := harness.StartS3(t, false)
 	o := harness.Options{Storage: "s3", Env: append(s3.Env("store"), "REGISTRY_STORAGE_REPLICAS=2", "REGISTRY_HTTP_SECRET=a secret that both of the replicas have")}
 	weather(t, 4, 3*graceOfBucket/2, start(t, graceOfBucket, o), start(t, graceOfBucket, o))

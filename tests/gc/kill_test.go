@@ -63,6 +63,7 @@ func (s *replica) settle(t *testing.T) {
 // TestKill kills the server while it collects and while it deletes a repository. The next one goes on: what stays is whole, and
 // in the end nothing else is left.
 func TestKill(t *testing.T) {
+	t.Parallel()
 	random := rand.New(rand.NewPCG(harness.Seed(t), 0))
 	s := start(t, grace, harness.Options{})
 	kept := image("kept")
