@@ -189,7 +189,7 @@ var mutants = []mutant{
 		return ok && u.Pending != ""
 	})},
 	{name: "what was touched within the whole grace is not touched again", registry: func(d storage.Driver) storage.Driver { return later{d} }},
-	{name: "a request relies for as long as it takes", plain: true, registry: func(d storage.Driver) storage.Driver {
+	{name: "a request relies for as long as it takes", registry: func(d storage.Driver) storage.Driver {
 		return &decorated{Driver: d, ctx: context.WithoutCancel}
 	}},
 	{name: "the link is put before the blob record", registry: func(d storage.Driver) storage.Driver {
@@ -216,7 +216,7 @@ var mutants = []mutant{
 	{name: "whoever deletes a blob from a repository deletes its record", plain: true, registry: func(d storage.Driver) storage.Driver { return deletesRecords{d} }},
 	{name: "a purge leaves no note", registry: noteless},
 	{name: "a manifest without a tag is no root", plain: true, collector: func(d storage.Driver) storage.Driver { return taggedOnly{d} }},
-	{name: "a blob that only an index names is garbage", plain: true, collector: func(d storage.Driver) storage.Driver { return blind{d} }},
+	{name: "a blob that only an index names is garbage", collector: func(d storage.Driver) storage.Driver { return blind{d} }},
 	{name: "what a listing did not have is gone", collector: func(d storage.Driver) storage.Driver { return believesListings{d} }},
 	{name: "blob records are read before uploads", fearless: true, collector: func(d storage.Driver) storage.Driver {
 		return blobsFirst{Driver: d, infos: new([]storage.Info)}
@@ -318,7 +318,7 @@ func TestMutants(t *testing.T) {
 	seeds := *mutantSeeds
 	for _, m := range mutants {
 		if *mutantSeeds == 0 {
-			if seeds = 12; !m.plain {
+			if seeds = 20; !m.plain {
 				continue // one history in a hundred shows it
 			}
 		}

@@ -77,7 +77,9 @@ func (r *report) failed() (n int64) {
 var errBusy = errors.New("another collection is running")
 
 // collect has s collect, and returns when it has.
-func (s *replica) collect(ctx context.Context) (*report, error) { return s.collectAs(ctx, `{"fast":true}`) }
+func (s *replica) collect(ctx context.Context) (*report, error) {
+	return s.collectAs(ctx, `{"fast":true}`)
+}
 
 func (s *replica) collectAs(ctx context.Context, request string) (*report, error) {
 	r, err := http.NewRequestWithContext(ctx, "POST", "http://berth/v1/gc/run", strings.NewReader(request))
