@@ -52,10 +52,11 @@ e2e: ## Try the real clients, the specification, kills and faults (REQUIRE=1: a 
 bench: build ## Compare with a least possible server and with docker-registry (BENCH="-quick -run push")
 	cd tests && $(GO) run ./bench $(BENCH)
 
-soak: ## Storm the registry, also while it collects, and replicas of it, for SOAK=10m, its faults ROUNDS=200 times, a blob of 6 GiB
+soak: ## Storm the registry, also while it collects, and replicas of it, for SOAK=10m, its faults ROUNDS=200 times, a blob of 6 GiB, S3 by MinIO and Ceph
 	cd tests && $(GO) test -count=1 -v -timeout 0 ./crash -storm $(SOAK)
 	cd tests && $(GO) test -count=1 -v -timeout 0 ./gc -storm $(SOAK) -kills $(ROUNDS)
 	cd tests && ROUNDS=$(ROUNDS) $(GO) test -count=1 -v -timeout 0 ./faults
+	cd tests && $(GO) test -count=1 -v -timeout 0 ./buckets -second
 	cd tests && $(GO) test -count=1 -v -timeout 0 ./replicas -storm $(SOAK) -every -large 6442450944
 
 suite: ## Hold the service that REGISTRY_STORAGE_* variables configure to the specification (STORE=s3, gcs or azure)

@@ -93,6 +93,7 @@ type Driver struct {
 
 	emulated bool // conditions are decided here, under keyLocks
 	direct   bool // DELETE has conditions
+	bare     bool // PUT takes an ETag for another one unless its quotes are left out
 	keyLocks [256]sync.Mutex
 
 	stop context.CancelFunc

@@ -25,6 +25,7 @@ var ways = []struct {
 	{name: "AWS", service: traits{}, change: func(o *Options) { o.Endpoint, o.Region = "", "eu-central-1" }, direct: true},
 	{name: "a DELETE of nothing that passes", service: traits{absentDeletes: true},
 		change: func(o *Options) { o.Endpoint, o.Region = "", "eu-central-1" }},
+	{name: "ETags without quotes", service: traits{noDeleteConditions: true, bareETags: true}},
 	{name: "no conditional PUT", service: traits{noPutConditions: true}, change: func(o *Options) { o.Replicas = 1 }, emulated: true},
 }
 

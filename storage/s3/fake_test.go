@@ -33,6 +33,7 @@ type fake struct {
 type traits struct {
 	noPutConditions    bool
 	noDeleteConditions bool
+	bareETags          bool // If-Match of PUT has no quotes, as Ceph 16 understands it
 	absentDeletes      bool // DELETE of what is not there passes under any condition
 }
 
@@ -148,6 +149,9 @@ func (f *fake) put(r *http.Request, key string, body []byte, etag string) remote
 	old, there := f.objects[key]
 	if !f.noPutConditions {
 		match := r.Header.Get("If-Match")
+		if f.bareETags {
+			old.etag = strings.Trim(old.etag, `"`)
+		}
 		switch {
 		case match != "" && !there:
 			return failure(http.StatusNotFound, "NoSuchKey")

@@ -107,7 +107,7 @@ func (u *upload) join(ctx context.Context, cond storage.Cond) (storage.Info, err
 		in.IfNoneMatch = aws.String("*")
 	}
 	if r, ok := cond.Rev(); ok && !u.d.emulated {
-		in.IfMatch = aws.String(string(r))
+		in.IfMatch = u.d.ifMatch(r)
 	}
 	c := remote.Call{Operation: "put", Key: u.key, Conditional: !cond.IsAlways(), Limit: joinWithin}
 	err := u.d.service.Do(ctx, c, func(ctx context.Context) error {

@@ -14,6 +14,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/aws/aws-sdk-go-v2/service/s3/types"
 
+	"berth/storage"
 	"berth/storage/remote"
 )
 
@@ -115,10 +116,14 @@ func (p *probe) conditions(ctx context.Context) (work bool, err error) {
 			return false, err
 		}
 	}
-	if refused, err := p.refused(p.put(ctx, end, "", p.etag)); err != nil || refused {
-		return false, err
+	for _, p.bare = range []bool{false, true} { // Ceph 16 compares with the text, which has no quotes there
+		refused, err := p.refused(p.put(ctx, end, "", *p.ifMatch(storage.Rev(p.etag))))
+		if err != nil || !refused {
+			return err == nil, err
+		}
 	}
-	return true, nil
+	p.bare = false
+	return false, nil
 }
 
 // refused reports whether an answer says that a condition did not hold.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"strings"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -140,13 +141,17 @@ func (d *Driver) send(ctx context.Context, key string, p payload, cond storage.C
 		in.IfNoneMatch = aws.String("*")
 	}
 	if r, ok := cond.Rev(); ok {
-		in.IfMatch = aws.String(string(r))
+		in.IfMatch = d.ifMatch(r)
 	}
 	var out *s3.PutObjectOutput
 	c := remote.Call{Operation: "put", Key: key, Bytes: p.body.Size(), Conditional: !cond.IsAlways()}
 	err := d.service.Do(ctx, c, func(ctx context.Context) (err error) {
-		in.Body = p.body.Body()
-		out, err = d.client.PutObject(ctx, in)
+		for range denials {
+			in.Body = p.body.Body()
+			if out, err = d.client.PutObject(ctx, in); err == nil || !isDenied(err) || remote.Sleep(ctx, remote.FirstDelay) != nil {
+				return err
+			}
+		}
 		return err
 	})
 	if err != nil {
@@ -157,6 +162,23 @@ func (d *Driver) send(ctx context.Context, key string, p payload, cond storage.C
 		written = time.Now()
 	}
 	return storage.Info{Key: key, Size: p.size, ModTime: written, Rev: rev(out.ETag)}, nil
+}
+
+// denials is how often a put may be denied in a row. MinIO denies one whose folder goes at the same time with the last object of
+// it, and the next may take place.
+const denials = 3
+
+func isDenied(err error) bool {
+	name, _ := code(err)
+	return name == "AccessDenied"
+}
+
+// ifMatch is the condition of a PUT.
+func (d *Driver) ifMatch(r storage.Rev) *string {
+	if d.bare {
+		return aws.String(strings.Trim(string(r), `"`))
+	}
+	return aws.String(string(r))
 }
 
 // encryption is what is asked of the service for an object.

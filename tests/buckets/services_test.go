@@ -3,6 +3,7 @@
 package buckets
 
 import (
+	"flag"
 	"fmt"
 	"io"
 	"net/http"
@@ -33,10 +34,19 @@ type opener func(t *testing.T, n network) storage.Driver
 // A network is what the requests of a driver pass.
 type network func(http.RoundTripper) http.RoundTripper
 
+// second asks other servers of S3 than the usual one, which take minutes to build, or a cluster to install.
+var second = flag.Bool("second", false, "a second opinion on S3: MinIO, and the gateway of Ceph")
+
 // services are those that there are.
 func services() []service {
 	if *store != "" {
 		return []service{{*store, true, configured}}
+	}
+	if *second {
+		return []service{
+			{"minio", true, func(t *testing.T) opener { return inS3(harness.StartMinIO(t)) }},
+			{"ceph", true, func(t *testing.T) opener { return inS3(harness.StartRGW(t)) }},
+		}
 	}
 	return []service{
 		{"s3 http", true, func(t *testing.T) opener { return inS3(harness.StartS3(t, false)) }},
