@@ -15,6 +15,7 @@ import (
 // asking the store at all, /readyz says so, and when the store is back all is as before.
 func TestStoreDown(t *testing.T) {
 	eachBucket(t, func(t *testing.T, b store) {
+		t.Parallel() // most of it is waiting
 		var wire *harness.Wire
 		s := harness.Start(t, b.Start(t, func(endpoint string) string {
 			wire = harness.StartWire(t, endpoint)
