@@ -56,8 +56,8 @@ soak: ## Storm the registry, also while it collects, and replicas of it, for SOA
 	cd tests && $(GO) test -count=1 -v -timeout 0 ./crash -storm $(SOAK)
 	cd tests && $(GO) test -count=1 -v -timeout 0 ./gc -storm $(SOAK) -kills $(ROUNDS)
 	cd tests && ROUNDS=$(ROUNDS) $(GO) test -count=1 -v -timeout 0 ./faults
-	cd tests && $(GO) test -count=1 -v -timeout 0 ./buckets -second
 	cd tests && $(GO) test -count=1 -v -timeout 0 ./replicas -storm $(SOAK) -every -large 6442450944
+	cd tests && $(GO) test -count=1 -v -timeout 0 ./buckets -second
 
 suite: ## Hold the service that REGISTRY_STORAGE_* variables configure to the specification (STORE=s3, gcs or azure)
 	@[[ "$(STORE)" =~ ^(s3|gcs|azure)$$ ]] || { echo "say which driver: make suite STORE=s3, gcs or azure"; exit 1; }
