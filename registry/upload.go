@@ -312,14 +312,13 @@ func (u *Upload) receive(ctx context.Context, body *ingest) ([]segment, error) {
 	}
 	key := newDataKey(r.now())
 	ctx, release := u.hold(ctx, key)
-	defer release()
 	info, err := r.store.Put(ctx, key, io.MultiReader(bytes.NewReader(peek[:n]), body), -1, storage.Absent())
 	if isConflict(err) || errors.Is(err, storage.ErrUnavailable) { // nobody else knows the key: what is there is ours, and whole
 		if there, statErr := r.store.Stat(ctx, key); statErr == nil && there.Size == body.n {
 			info, err = there, nil
 		}
 	}
-	if err != nil && context.Cause(ctx) == errNotHeld {
+	if release() {
 		return nil, &Error{Code: Unavailable, Message: "the registry's storage cannot do this now, try again", Err: errNotHeld}
 	}
 	if err != nil {
@@ -347,10 +346,10 @@ func (r *Registry) bodyError(body *ingest, err error) error {
 var errNotHeld = errors.New("the record of the upload could not be written for half of gc.grace")
 
 // hold names a data object in the record of u, again and again, for as long as it takes to write it: from an eighth of
-// the grace on, the record is refreshed that often. release ends it; ctx ends earlier when that does not succeed for long.
-func (u *Upload) hold(parent context.Context, key string) (ctx context.Context, release func()) {
+// the grace on, the record is refreshed that often. release ends it, and reports whether that did not succeed for long, as of a write that took so long itself; ctx ends then.
+func (u *Upload) hold(parent context.Context, key string) (ctx context.Context, release func() (late bool)) {
 	ctx, cancel := context.WithCancelCause(parent)
-	done := make(chan struct{})
+	done, late := make(chan struct{}), false
 	go func() {
 		defer close(done)
 		tick := time.NewTicker(u.repository.grace / 8)
@@ -365,15 +364,16 @@ func (u *Upload) hold(parent context.Context, key string) (ctx context.Context, 
 			if !onward {
 				return
 			}
-			if held {
-				last = time.Now()
-			} else if time.Since(last) > u.repository.grace/2 {
+			if late = time.Since(last) > u.repository.grace/2; late {
 				cancel(errNotHeld)
 				return
 			}
+			if held {
+				last = time.Now()
+			}
 		}
 	}()
-	return ctx, func() { cancel(context.Canceled); <-done }
+	return ctx, func() bool { cancel(context.Canceled); <-done; return late }
 }
 
 // holdOnce reports whether the record was written, and whether to go on: whoever changed the upload meanwhile wins, as the

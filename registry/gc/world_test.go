@@ -219,8 +219,12 @@ func (w *world) checkLeft(uploads bool) {
 			manifests = append(manifests, k)
 		case registry.UploadKind:
 			if !uploads {
-				var u struct{ Segments []struct{ Key string } }
+				var u struct {
+					Segments []struct{ Key string }
+					Pending  string
+				}
 				w.header(info.Key, &u)
+				reached[u.Pending] = true
 				for _, s := range u.Segments {
 					reached[s.Key] = true
 				}
@@ -259,8 +263,11 @@ func (w *world) checkLeft(uploads bool) {
 // isRefusal reports whether a record is the note that a blob is not wanted, which stays.
 func (w *world) isRefusal(k registry.Key, key string) bool {
 	var b modelBlob
+	if k.Kind != registry.BlobKind {
+		return false
+	}
 	_, ok := w.header(key, &b)
-	return k.Kind == registry.BlobKind && ok && b.Refused
+	return ok && b.Refused
 }
 
 // checkReferrers wants the referrers of each manifest to be those that are there. Of a push that was cut off, what names its
