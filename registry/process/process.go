@@ -80,6 +80,7 @@ func Serve(ctx context.Context, file string, c *configuration.Config, warnings [
 		p.reloader = &reloader{file: file, environ: env.Environ, guard: p.guard, limits: p.limits, log: log, count: p.count, started: c, current: c}
 		err = p.withServer(starting, env.Stdout, func(s *server.Server, listeners []net.Listener) error {
 			started()
+			forgetStart()
 			return s.Run(ctx, listeners, signals)
 		})
 	}
