@@ -284,7 +284,7 @@ func model(t *testing.T, seed uint64, m mutant, steps int) (broken string, w *wo
 
 // TestModel plays many random histories: at every moment each manifest must have its blobs, no two blobs may share data, and
 // in the end nothing may be left that is not reached. The flags -model.seeds, -model.steps and -model.seed make it longer, or
-// repeat a history.
+// choose its histories; the same seed gives a similar history, not always the same.
 func TestModel(t *testing.T) {
 	seeds := *modelSeeds
 	if seeds == 0 {

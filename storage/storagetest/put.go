@@ -51,7 +51,11 @@ func testConditions(t *testing.T, d storage.Driver) {
 	wantBody(t, d, key, "again")
 
 	large := put(t, d, key, pattern(3<<20), storage.Cond{})
-	refuse(t, d, key, pattern(3<<20), storage.Absent(), storage.ErrConflict)
+	// A service that turns a body away before it has read it may lose its answer with the connection.
+	_, err := d.Put(t.Context(), key, strings.NewReader(pattern(3<<20)), 3<<20, storage.Absent())
+	if !errors.Is(err, storage.ErrConflict) && !errors.Is(err, storage.ErrUnavailable) {
+		t.Errorf("Put of a large body where one is = %v", err)
+	}
 	put(t, d, key, "small", storage.Match(large.Rev))
 	wantBody(t, d, key, "small")
 }

@@ -24,7 +24,7 @@ import (
 	"berth/tests/storm"
 )
 
-var length = flag.Duration("storm", 30*time.Second, "how long each storm lasts")
+var length = flag.Duration("storm", 2*time.Minute, "how long each storm lasts")
 
 // grace is the gc.grace of servers on a disk. A push of a manifest that takes half of it is answered 503.
 const grace = 4 * time.Second
