@@ -93,7 +93,7 @@ func (u *Upload) commit(ctx context.Context, d Digest, c Chunk) (*Blob, error) {
 		return u.single(ctx, d, next)
 	}
 	next.State, next.Digest, next.Hash = uploadClosed, d.s, nil
-	if err := u.save(ctx, next); err != nil {
+	if err := u.saveInTime(ctx, next); err != nil {
 		u.unsaved(ctx, err, added)
 		if !u.Closed() {
 			return nil, err

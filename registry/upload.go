@@ -169,6 +169,12 @@ func (u *Upload) save(ctx context.Context, next uploadRecord) error {
 	}
 }
 
+// saveInTime is save for a record that is the first to name a data object, or that nothing else will name soon: written late, it
+// could name one that a collection removed meanwhile.
+func (u *Upload) saveInTime(ctx context.Context, next uploadRecord) error {
+	return u.repository.inTime(ctx, func(ctx context.Context) error { return u.save(ctx, next) })
+}
+
 // unsaved discards data objects of a request whose save failed, if it is known that no record names them.
 func (u *Upload) unsaved(ctx context.Context, err error, added []segment) {
 	if code := CodeOf(err); code == NoSpace || code == RangeInvalid && !u.has(added) {
@@ -266,7 +272,8 @@ func (u *Upload) Append(ctx context.Context, c Chunk) error {
 	if next.Hash, err = h.(encoding.BinaryMarshaler).MarshalBinary(); err != nil {
 		return storeError("keep the state of the hash", err)
 	}
-	if err := u.save(ctx, next); err != nil && (!u.has(added) || u.record.State == uploadCancelled) {
+	err = u.saveInTime(ctx, next)
+	if err != nil && (!u.has(added) || u.record.State == uploadCancelled) {
 		u.unsaved(ctx, err, added)
 		return err
 	}
@@ -346,7 +353,8 @@ func (r *Registry) bodyError(body *ingest, err error) error {
 var errNotHeld = errors.New("the record of the upload could not be written for half of gc.grace")
 
 // hold names a data object in the record of u, again and again, for as long as it takes to write it: from an eighth of
-// the grace on, the record is refreshed that often. release ends it, and reports whether that did not succeed for long, as of a write that took so long itself; ctx ends then.
+// the grace on, the record is refreshed that often. release ends it, and reports whether that did not succeed for long, be it
+// that one write took so long; ctx ends then.
 func (u *Upload) hold(parent context.Context, key string) (ctx context.Context, release func() (late bool)) {
 	ctx, cancel := context.WithCancelCause(parent)
 	done, late := make(chan struct{}), false
