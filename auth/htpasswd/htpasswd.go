@@ -107,8 +107,8 @@ type login struct {
 // another scheme. Errors match [auth.ErrMalformed] or [auth.ErrCredentials], or are an *[auth.ThrottledError], or the
 // context's. A remembered password is never made to wait.
 func (f *File) Authenticate(r *http.Request) (auth.Subject, error) {
-	proof, ok := f.logins.Prove(r)
-	if ok {
+	proof, proven := f.logins.Prove(r)
+	if proven {
 		if user, known := f.remembers(proof); known {
 			return auth.Subject{Name: user}, nil
 		}
@@ -117,7 +117,7 @@ func (f *File) Authenticate(r *http.Request) (auth.Subject, error) {
 	if !ok || err != nil {
 		return auth.Subject{}, err
 	}
-	if len(user) > maxUser || len(password) > maxPassword {
+	if !proven || len(user) > maxUser || len(password) > maxPassword {
 		return auth.Subject{}, wrong(password)
 	}
 	c := check{user, password, proof, throttle.Origin{User: user, Address: f.o.Address(r)}}

@@ -3,6 +3,8 @@ package main
 import (
 	"fmt"
 	"io"
+	"os/signal"
+	"syscall"
 
 	"github.com/spf13/cobra"
 
@@ -54,7 +56,9 @@ func newCheck(env environment) *cobra.Command {
 			if _, err = fmt.Fprintf(env.stdout, "%s: ok\n", file); err != nil || !probing {
 				return err
 			}
-			return probeStorage(cmd.Context(), env, c)
+			ctx, stop := signal.NotifyContext(cmd.Context(), syscall.SIGINT, syscall.SIGTERM)
+			defer stop() // until then what was written is removed first
+			return probeStorage(ctx, env, c)
 		},
 	}
 	check.Flags().BoolVar(&probing, "probe", false, "try the storage, too")

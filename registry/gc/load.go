@@ -16,6 +16,8 @@ const (
 	recent = 100 * time.Millisecond
 	// restEvery is after how many listed objects it is asked whether to rest.
 	restEvery = 8
+	// localWork is the most that is taken for work of this machine between two rests; more was waiting, as for a disk.
+	localWork = 2 * time.Millisecond
 	// remoteWork is what a call takes of this machine where the store is another, about.
 	remoteWork = 300 * time.Microsecond
 )
@@ -55,7 +57,7 @@ func (l *load) rest(ctx context.Context) error {
 		return ctx.Err()
 	}
 	if l.look(now); l.busy.Load() {
-		worked := now - l.woke
+		worked := min(now-l.woke, localWork)
 		if !l.local {
 			worked = min(worked, remoteWork)
 		}

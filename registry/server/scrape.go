@@ -62,14 +62,20 @@ func Scrape(figures http.Handler, o ScrapeOptions) http.Handler {
 	})
 }
 
-// judge finds out who asks, and whether they may. What is of no user may be the secret.
+// judge finds out who asks, and whether they may. What is of no user may be the secret, and so may what comes over a connection
+// that names one.
 func (s *scraper) judge(x *observe.Exchange, r *http.Request) metrics.Outcome {
 	proof, ok := s.right.Prove(r)
 	if _, known := s.right.Get(proof); ok && known {
 		return metrics.Authenticated
 	}
 	subject, err := s.Authenticator.Authenticate(r)
-	if s.Secret != "" && subject.Name == "" && subject.Grants == nil && auth.HasCredentials(r) {
+	if err == nil && (subject.Name != "" || subject.Grants != nil) {
+		if err = s.authorize(x, r, subject); err == nil || !byCertificate(r) {
+			return observe.OutcomeOf(subject, err)
+		}
+	}
+	if s.Secret != "" && auth.HasCredentials(r) {
 		right, guessErr := s.guess(r)
 		if right && ok {
 			s.right.Put(proof, struct{}{})
@@ -80,11 +86,18 @@ func (s *scraper) judge(x *observe.Exchange, r *http.Request) metrics.Outcome {
 		err = cmp.Or(guessErr, err)
 	}
 	if err == nil {
-		x.Subject = subject.Name
-		err = s.Authorizer.Authorize(r.Context(), subject, auth.Access{Action: auth.Metrics})
+		err = s.authorize(x, r, subject)
 	}
 	return observe.OutcomeOf(subject, err)
 }
+
+func (s *scraper) authorize(x *observe.Exchange, r *http.Request, subject auth.Subject) error {
+	x.Subject = subject.Name
+	return s.Authorizer.Authorize(r.Context(), subject, auth.Access{Action: auth.Metrics})
+}
+
+// byCertificate reports whether the client has shown a certificate, which may be what names it.
+func byCertificate(r *http.Request) bool { return r.TLS != nil && len(r.TLS.PeerCertificates) > 0 }
 
 // guess reports whether a request has the secret, when it is the turn of its address. Errors are an *[auth.ThrottledError] and
 // that of the request's context.

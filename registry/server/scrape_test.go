@@ -2,6 +2,8 @@ package server
 
 import (
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"encoding/base64"
 	"errors"
 	"fmt"
@@ -101,6 +103,32 @@ func TestScrape(t *testing.T) {
 				t.Errorf("counted as %s", page.Body)
 			}
 		})
+	}
+}
+
+// certified takes everybody for bob, as one that goes by certificates does.
+type certified struct{ people }
+
+func (certified) Authenticate(*http.Request) (auth.Subject, error) {
+	return auth.Subject{Name: "bob"}, nil
+}
+
+// TestScrapeBesideCertificate: a certificate that names somebody who may not read metrics takes nothing from who has the secret.
+func TestScrapeBesideCertificate(t *testing.T) {
+	figures := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, "figures") })
+	s := New(http.NotFoundHandler(), Options{Log: quietLog(), Scrape: Scrape(figures, ScrapeOptions{
+		Secret: secret, Authenticator: certified{}, Authorizer: people{}, Realm: "R"})})
+	for credentials, status := range map[string]int{"": 401, "Bearer " + secret: 200} {
+		r := httptest.NewRequest("GET", "/extensions/v2/metrics", nil)
+		r.TLS = &tls.ConnectionState{PeerCertificates: []*x509.Certificate{{}}}
+		if credentials != "" {
+			r.Header.Set("Authorization", credentials)
+		}
+		answer := httptest.NewRecorder()
+		s.http.Handler.ServeHTTP(answer, r)
+		if answer.Code != status {
+			t.Errorf("%q is answered %d %s", credentials, answer.Code, answer.Body)
+		}
 	}
 }
 

@@ -77,7 +77,7 @@ func (d *Driver) writeChunk(s *staged, p []byte) error {
 		return err
 	}
 	s.reserved += int64(len(p))
-	if d.traits.direct && len(p) >= directFrom {
+	if d.traits.direct && !d.options.NoSync && len(p) >= directFrom {
 		n, err := s.writePast(p[:len(p)&^(blockSize-1)])
 		if err != nil {
 			return err

@@ -67,7 +67,11 @@ func (d *Driver) writeOut(batch []*staged) error {
 	for i, s := range batch {
 		files[i] = s.file
 	}
-	return classify(d.sys.writeOut(files))
+	err := d.sys.writeOut(files)
+	if errors.Is(err, errors.ErrUnsupported) {
+		return d.syncContents(batch)
+	}
+	return classify(err)
 }
 
 // syncContents makes the contents of a batch durable.

@@ -18,7 +18,8 @@ type system interface {
 	unlink(path string) error // a file, never a folder
 	rmdir(path string) error  // an empty folder, never a file
 
-	// writeOut gets the content of files to the disk, without the names by which it can be found.
+	// writeOut gets the content of files to the disk, without the names by which it can be found. errors.ErrUnsupported
+	// where the system cannot, or will not, do that.
 	writeOut(files []*os.File) error
 	syncFile(f *os.File) error
 	syncDir(path string) error

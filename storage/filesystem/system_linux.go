@@ -3,8 +3,10 @@ package filesystem
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -32,29 +34,28 @@ func (realSystem) syncAll(root *os.File) error {
 	return os.NewSyscallError("syncfs", unix.Syncfs(int(root.Fd())))
 }
 
+const writeAndWait = unix.SYNC_FILE_RANGE_WAIT_BEFORE | unix.SYNC_FILE_RANGE_WRITE | unix.SYNC_FILE_RANGE_WAIT_AFTER
+
 // writeOut has the disk work on all files at once.
 func (realSystem) writeOut(files []*os.File) error {
-	for _, f := range files {
-		if err := startWriteback(f, 0, 0); err != nil {
-			return err
-		}
-	}
-	for _, f := range files {
-		if err := waitWriteback(f, 0, 0); err != nil {
-			return err
+	for _, flags := range []int{unix.SYNC_FILE_RANGE_WRITE, writeAndWait} {
+		for _, f := range files {
+			if err := unix.SyncFileRange(int(f.Fd()), 0, 0, flags); err != nil {
+				return os.NewSyscallError("sync_file_range", err)
+			}
 		}
 	}
 	return nil
 }
 
-// startWriteback begins to write n bytes of f from off, 0 for all, to the disk. It makes nothing durable.
+// startWriteback begins to write n bytes of f from off to the disk. It makes nothing durable.
 func startWriteback(f *os.File, off, n int64) error {
 	return syncRange(f, off, n, unix.SYNC_FILE_RANGE_WRITE)
 }
 
-// waitWriteback waits until n bytes of f from off, 0 for all, were written. An error it returns is not reported again by a sync.
+// waitWriteback waits until n bytes of f from off were written. An error it returns is not reported again by a sync.
 func waitWriteback(f *os.File, off, n int64) error {
-	return syncRange(f, off, n, unix.SYNC_FILE_RANGE_WAIT_BEFORE|unix.SYNC_FILE_RANGE_WRITE|unix.SYNC_FILE_RANGE_WAIT_AFTER)
+	return syncRange(f, off, n, writeAndWait)
 }
 
 // setDirect has writes to f pass the system's memory by, or go through it again.
@@ -102,7 +103,9 @@ func traitsOf(root *os.File) traits {
 	return traits{}
 }
 
-// hasJournal asks sysfs, where ext4 shows the number of the task of its journal, or "<none>".
+// hasJournal reports whether ext4 has a journal on its own device, of which a commit has that device flush its cache: those are
+// listed in proc by the device and the journal's inode, those on another device by that alone. sysfs is no help: it has a
+// journal_task for all, which may say that there is none.
 func hasJournal(root *os.File) bool {
 	var st unix.Stat_t
 	if err := unix.Fstat(int(root.Fd()), &st); err != nil {
@@ -112,12 +115,12 @@ func hasJournal(root *os.File) bool {
 	if err != nil {
 		return false
 	}
-	task, err := os.ReadFile(filepath.Join("/sys/fs/ext4", filepath.Base(device), "journal_task"))
-	if err != nil {
-		return false
-	}
-	_, err = strconv.Atoi(strings.TrimSpace(string(task)))
-	return err == nil
+	journals, err := os.ReadDir("/proc/fs/jbd2")
+	return err == nil && slices.ContainsFunc(journals, func(j fs.DirEntry) bool {
+		inode, ok := strings.CutPrefix(j.Name(), filepath.Base(device)+"-")
+		_, err := strconv.ParseUint(inode, 10, 32)
+		return ok && err == nil
+	})
 }
 
 func kernelAtLeast(major, minor int) bool {

@@ -64,7 +64,8 @@ func (a Address) Unreachable(err error) error {
 // NotSent reports whether a request did not even reach a service.
 func NotSent(err error) bool {
 	var op *net.OpError
-	return errors.As(err, &op) && (op.Op == "dial" || op.Op == dialProxy) && !errors.Is(err, context.DeadlineExceeded)
+	dialing := atProxy(err) || errors.As(err, &op) && op.Op == "dial"
+	return dialing && !errors.Is(err, context.DeadlineExceeded)
 }
 
 // dialProxy is the operation by whose name net/http says that it was the proxy that could not be reached.

@@ -55,7 +55,7 @@ func (d *Driver) deleteMatch(ctx context.Context, key string, expected storage.R
 func (d *Driver) remove(ctx context.Context, key string, match storage.Rev) error {
 	in := &s3.DeleteObjectInput{Bucket: &d.o.Bucket, Key: aws.String(d.name(key))}
 	if match != "" {
-		in.IfMatch = aws.String(string(match))
+		in.IfMatch = d.ifMatch(match)
 	}
 	err := d.service.Do(ctx, remote.Call{Operation: "delete", Key: key, Conditional: match != ""}, func(ctx context.Context) error {
 		_, err := d.client.DeleteObject(ctx, in)
