@@ -142,17 +142,20 @@ func elements(n int) []string {
 }
 
 func TestLiteralTexts(t *testing.T) {
+	const bucket = "version: 0.1\nstorage: {s3: {bucket: b, region: r, accesskey: k}}\n"
 	for _, text := range []string{
 		"0123", "*star", "&and", "!bang", "%percent", "@at", "`tick", "a: b", "a #b", "{x", "[x", " x ", "null", "~", "true", "1e3",
 		`"`, `'`, `"a`, `it's`, "a\nb", "- x", "ünï",
 	} {
-		if got := mustParse(t, minimal, "REGISTRY_LOG_FIELDS_A="+text).Log.Fields["a"]; got != text {
-			t.Errorf("%q became %q", text, got)
+		c := mustParse(t, bucket, "REGISTRY_LOG_FIELDS_A="+text, "REGISTRY_STORAGE_S3_SECRETKEY="+text)
+		if field, secret := c.Log.Fields["a"], c.Storage.S3.SecretKey.Reveal(); field != text || secret != text {
+			t.Errorf("%q became %q, as a secret %q", text, field, secret)
 		}
 	}
-	for text, want := range map[string]string{`"0123"`: "0123", `'a''b'`: "a'b", `"a\tb"`: "a\tb", `'a'b'`: `'a'b'`, `""`: ""} {
-		if got := mustParse(t, minimal, "REGISTRY_LOG_FIELDS_A="+text).Log.Fields["a"]; got != want {
-			t.Errorf("%q became %q, want %q", text, got, want)
+	for text, want := range map[string]string{`"0123"`: "0123", `'a''b'`: "a'b", `"a\tb"`: "a\tb", `'a'b'`: `'a'b'`} {
+		c := mustParse(t, bucket, "REGISTRY_LOG_FIELDS_A="+text, "REGISTRY_STORAGE_S3_SECRETKEY="+text)
+		if field, secret := c.Log.Fields["a"], c.Storage.S3.SecretKey.Reveal(); field != want || secret != want {
+			t.Errorf("%q became %q, as a secret %q, want %q", text, field, secret, want)
 		}
 	}
 }
