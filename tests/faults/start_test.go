@@ -96,8 +96,9 @@ func (p *process) ready(deadline time.Time) bool {
 	go func() {
 		for {
 			r, err := p.client.Get("/readyz")
-			if err == nil || time.Now().After(deadline) {
-				asked <- err == nil && r.Status == 200
+			serves := err == nil && r.Status == 200
+			if serves || time.Now().After(deadline) {
+				asked <- serves
 				return
 			}
 			time.Sleep(10 * time.Millisecond)
