@@ -21,13 +21,13 @@ var layers = [][]string{
 	{"registry/process"},
 	{"registry/server"},
 	{"registry/server/connection"},
-	{"registry/api", "registry/admin", "registry/web"},
-	{"registry/mirror", "registry/gc", "registry/retention", "registry/notify", "registry/client"},
+	{"registry/api", "registry/admin"},
+	{"registry/gc"},
 	{"registry/lease", "registry/observe", "registry/gate", "registry/health"},
 	{"registry"},
 	{"storage/open", "auth/guard"},
 	{"storage/gcs/gcstest"},
-	{"storage/cached", "storage/limited", "storage/measured", "storage/traced", "storage/storagetest", "storage/remote/remotetest", "storage/probe"},
+	{"storage/cached", "storage/measured", "storage/traced", "storage/storagetest", "storage/remote/remotetest", "storage/probe"},
 	{"storage/filesystem", "storage/memory", "storage/s3", "storage/gcs", "storage/azure"},
 	{"storage/remote"},
 	{"storage"},
@@ -49,7 +49,7 @@ var reserved = []struct {
 	{"cloud.google.com/go", []string{"storage/gcs"}},
 	{"google.golang.org/api", []string{"storage/gcs"}},
 	{"github.com/Azure/", []string{"storage/azure"}},
-	{"github.com/gorilla/mux", []string{"registry/server", "registry/api", "registry/admin", "registry/web"}},
+	{"github.com/gorilla/mux", []string{"registry/server", "registry/api", "registry/admin"}},
 	{"github.com/prometheus/", []string{"metrics"}},
 	{"go.opentelemetry.io/", []string{"trace"}},
 	{"github.com/spf13/", []string{"cmd/*"}},
@@ -57,7 +57,7 @@ var reserved = []struct {
 }
 
 // withoutHTTP are the packages into which net/http does not get, not even by way of another.
-var withoutHTTP = []string{"registry", "storage", "storage/filesystem", "storage/memory", "storage/cached", "storage/limited",
+var withoutHTTP = []string{"registry", "storage", "storage/filesystem", "storage/memory", "storage/cached",
 	"storage/measured", "storage/storagetest", "configuration", "configuration/strict", "registry/gate"}
 
 // testOnly are modules that only tests have a use for, by the beginning of their path.
@@ -128,6 +128,16 @@ func TestLayers(t *testing.T) {
 			if ours && layer(name) <= from {
 				t.Errorf("%s imports %s, which is not below it", p.name(), name)
 			}
+		}
+	}
+}
+
+// TestNoEmptyLayer finds what layers name and nobody has.
+func TestNoEmptyLayer(t *testing.T) {
+	ours := product(t)
+	for _, pattern := range slices.Concat(layers...) {
+		if !slices.ContainsFunc(ours, func(p pkg) bool { return matches([]string{pattern}, p.name()) }) {
+			t.Errorf("%s is in a layer, and there is no such package", pattern)
 		}
 	}
 }

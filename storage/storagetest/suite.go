@@ -20,8 +20,25 @@ import (
 
 // Test holds the driver that open returns against the specification. Each call of open makes an empty store that lives
 // until the end of its t. No key of the suite is a folder of another one, since a file system cannot hold both.
-func Test(t *testing.T, open func(t *testing.T) storage.Driver) {
-	for _, c := range slices.Concat(contentTests, putTests, listTests, raceTests) {
+func Test(t *testing.T, open func(t *testing.T) storage.Driver) { run(t, open, settled) }
+
+// TestOpen is [Test] for a service that sometimes answers so that nobody knows whether a call under a condition took place,
+// although no reply was lost: where many change one object, a driver may then answer [storage.ErrUnavailable].
+func TestOpen(t *testing.T, open func(t *testing.T) storage.Driver) { run(t, open, unsettled) }
+
+// outcomes say how a call under a condition may end that did not take place, besides by ErrConflict.
+type outcomes bool
+
+const (
+	settled   outcomes = false
+	unsettled outcomes = true
+)
+
+// open reports whether an error may leave open whether its call took place.
+func (o outcomes) open(err error) bool { return bool(o) && errors.Is(err, storage.ErrUnavailable) }
+
+func run(t *testing.T, open func(t *testing.T) storage.Driver, o outcomes) {
+	for _, c := range slices.Concat(contentTests, putTests(o), listTests, raceTests(o)) {
 		t.Run(c.name, func(t *testing.T) { c.run(t, open(t)) })
 	}
 }

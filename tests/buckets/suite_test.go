@@ -9,8 +9,12 @@ import (
 )
 
 func TestSuite(t *testing.T) {
-	each(t, services(), func(t *testing.T, _ service, open opener) {
-		storagetest.Test(t, func(t *testing.T) storage.Driver { return open(t, nil) })
+	each(t, services(), func(t *testing.T, s service, open opener) {
+		test := storagetest.Test
+		if s.unsettled {
+			test = storagetest.TestOpen
+		}
+		test(t, func(t *testing.T) storage.Driver { return open(t, nil) })
 	})
 }
 

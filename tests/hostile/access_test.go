@@ -126,8 +126,8 @@ func TestCVE_2025_48374(t *testing.T) {
 	}
 }
 
-// TestHarbor22900 deletes a repository and makes it again: what was allowed on the name before is decided anew at each request, and
-// blobs of the old one are not in the new one.
+// TestHarbor22900 deletes what a repository has and makes it again: blobs and manifests of the old one are not in the new one,
+// nor can they be mounted from it, and nobody else may pull from it.
 func TestHarbor22900(t *testing.T) {
 	s := owned(t)
 	owner := *s.Client
@@ -146,6 +146,12 @@ func TestHarbor22900(t *testing.T) {
 	for _, b := range image().Blobs {
 		if b.Digest != other.Blobs[0].Digest {
 			call(t, s, harness.Call{Method: "GET", Path: "/v2/private/app/blobs/" + b.Digest, Header: basic}, 404)
+			mount := url.Values{"mount": {b.Digest}, "from": {"private/app"}}
+			call(t, s, harness.Call{Method: "POST", Path: "/v2/private/third/blobs/uploads/", Query: mount, Header: basic}, 202)
 		}
 	}
+	for _, m := range image().Manifests {
+		call(t, s, harness.Call{Method: "GET", Path: "/v2/private/app/manifests/" + m.Digest, Header: basic}, 404)
+	}
+	call(t, s, harness.Call{Method: "GET", Path: "/v2/private/app/manifests/v"}, 401)
 }
