@@ -43,7 +43,7 @@ func collectionCosts(ctx context.Context, b *bench, t target) (figures []figure,
 		if err := settled(ctx); err != nil {
 			return err
 		}
-		if figures, err = collectionTimes(ctx, s, objects, b.manifests); err != nil {
+		if figures, err = b.collectionTimes(ctx, s, objects); err != nil {
 			return err
 		}
 		ratio, err := b.readsMeanwhile(ctx, s, op, l)
@@ -64,25 +64,28 @@ func settled(ctx context.Context) error {
 	}
 }
 
-func collectionTimes(ctx context.Context, s *server, objects string, manifests int) ([]figure, error) {
+// collectionTimes times a walk over the files and two collections, each over what is in memory, or each from the disk.
+func (b *bench) collectionTimes(ctx context.Context, s *server, objects string) ([]figure, error) {
 	find := func() error {
 		return exec.CommandContext(ctx, "find", objects, "-type", "f", "-size", "-0").Run() // looks at each file, prints none
 	}
-	read := exec.CommandContext(ctx, "grep", "-rq", "in none of them", objects) // so that all finds what is in memory
-	if err := read.Run(); err != nil && read.ProcessState.ExitCode() != 1 {
-		return nil, err
+	if !b.cold {
+		read := exec.CommandContext(ctx, "grep", "-rq", "in none of them", objects) // so that all finds what is in memory
+		if err := read.Run(); err != nil && read.ProcessState.ExitCode() != 1 {
+			return nil, err
+		}
+		if err := find(); err != nil {
+			return nil, err
+		}
 	}
-	if err := find(); err != nil {
-		return nil, err
-	}
-	walk, err := timed(find)
+	walk, err := b.timedCold(find)
 	if err != nil {
 		return nil, err
 	}
 	if err := s.forgetPeak(); err != nil {
 		return nil, err
 	}
-	first, err := timed(func() error { return s.collect(ctx) })
+	first, err := b.timedCold(func() error { return s.collect(ctx) })
 	if err != nil {
 		return nil, err
 	}
@@ -90,17 +93,31 @@ func collectionTimes(ctx context.Context, s *server, objects string, manifests i
 	if err != nil {
 		return nil, err
 	}
-	second, err := timed(func() error { return s.collect(ctx) })
+	second, err := b.timedCold(func() error { return s.collect(ctx) })
 	if err != nil {
 		return nil, err
 	}
-	what := fmt.Sprintf("of %d manifests and %d blobs", manifests, manifests*blobsPerManifest)
+	what := fmt.Sprintf("of %d manifests and %d blobs", b.manifests, b.manifests*blobsPerManifest)
+	if b.cold {
+		what += ", from the disk"
+	}
 	return []figure{
 		{name: "find and stat " + what, value: walk, unit: "ms"},
 		{name: "first collection in units of that", value: first / walk, bar: 6},
 		{name: "unchanged second collection in units of that", value: second / walk, bar: 2},
 		{name: "most memory in the first", value: float64(peak) / 1e6, unit: "MB", bar: 200},
 	}, nil
+}
+
+// timedCold times f, after the system has forgotten all files where that is asked for.
+func (b *bench) timedCold(f func() error) (float64, error) {
+	if b.cold {
+		syscall.Sync()
+		if err := os.WriteFile("/proc/sys/vm/drop_caches", []byte("3"), 0o200); err != nil {
+			return 0, fmt.Errorf("-cold: %w", err)
+		}
+	}
+	return timed(f)
 }
 
 // collect has s collect once, as `berth gc run` does, without starting a process: a scheduled collection starts none, and one

@@ -62,6 +62,7 @@ type options struct {
 	length       time.Duration
 	quick, start bool
 	manifests    int
+	cold         bool
 	overBucket   bool
 	markdown     bool
 	dir, bin     string
@@ -77,6 +78,7 @@ func parse(args []string) (options, error) {
 	flags.IntVar(&o.rounds, "rounds", 3, "how often each operation is measured")
 	flags.BoolVar(&o.quick, "quick", false, "one short round, without lists, memory and growth")
 	flags.IntVar(&o.manifests, "manifests", 4000, "how many manifests, of five blobs each, the collection is measured over")
+	flags.BoolVar(&o.cold, "cold", false, "have the system forget all files before each measurement of the collection (as root)")
 	flags.BoolVar(&o.start, "start", false, "measure starting over a full store too, which takes minutes to fill")
 	flags.BoolVar(&o.overBucket, "bucket", false, "measure over a bucket of S3 too, which takes minutes")
 	flags.BoolVar(&o.markdown, "markdown", false, "print tables for docs/performance.md")
