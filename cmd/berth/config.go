@@ -8,14 +8,12 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"berth/auth/guard"
 	"berth/configuration"
-	"berth/metrics"
 	"berth/registry/process"
 )
 
 func newConfig(env environment) *cobra.Command {
-	config := &cobra.Command{Use: "config", Short: "Check and show configurations", Args: usage(cobra.NoArgs)}
+	config := &cobra.Command{Use: "config", Short: "Check and show configurations", Example: "  berth config check config.yml", Args: usage(cobra.NoArgs)}
 	config.RunE = func(cmd *cobra.Command, _ []string) error { return cmd.Help() }
 	config.AddCommand(newCheck(env), &cobra.Command{
 		Use: "show [FILE]", Short: "Print the effective configuration and where each value comes from",
@@ -38,7 +36,8 @@ func newCheck(env environment) *cobra.Command {
 	check := &cobra.Command{
 		Use: "check [FILE]", Short: "Tell whether the server would accept a configuration",
 		Long: "check reads a file and the REGISTRY_* variables as `berth serve` does, and lists all that is wrong with them.\n" +
-			"It opens no storage and listens nowhere, but reads the files that auth names, and fetches the keys of its token server.\n\n" +
+			"It opens no storage and listens nowhere, but reads the files that auth and http.tls name, and fetches the keys of its token\n" +
+			"server.\n\n" +
 			"With --probe it also tries the storage: it writes, reads, lists and deletes some objects of its own, and one that is larger\n" +
 			"than a part, asks for conditions that do not hold, and fetches a signed URL. A table tells what works, and which key to look\n" +
 			"at for what does not; if the registry needs that, the exit status is 1. A server may use the storage meanwhile, and nothing is\n" +
@@ -50,7 +49,7 @@ func newCheck(env environment) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			if _, err := guard.Open(cmd.Context(), c, func(metrics.Reloadable, error) {}); err != nil {
+			if err := process.Check(cmd.Context(), c); err != nil {
 				return err
 			}
 			if _, err = fmt.Fprintf(env.stdout, "%s: ok\n", file); err != nil || !probing {

@@ -41,7 +41,9 @@ func TestCommands(t *testing.T) {
 	bad := write(t, "version: 0.1\nstorage: inmemory\nhtpp: {}\n")
 	public := write(t, "version: 0.1\nstorage: inmemory\nhttp: {addr: '0.0.0.0:0'}\n")
 	spaced := write(t, "version: 0.1\nstorage: inmemory\nopenshift:\n  metrics:\n    secret: two long words\n")
+	bare := write(t, "version: 0.1\nstorage: inmemory\nhttp:\n  addr: :5000\n  tls: {certificate: /nowhere/tls.crt, key: /nowhere/tls.key}\n")
 	busy := busyAddress(t)
+	taken := write(t, "version: 0.1\nstorage: inmemory\nhttp: {addr: '"+busy+"'}\n")
 	debug := write(t, "version: 0.1\nstorage: inmemory\nhttp:\n  addr: 127.0.0.1:0\n  debug: {addr: '"+busy+"'}\n")
 	for _, test := range []struct {
 		args           []string
@@ -63,9 +65,12 @@ func TestCommands(t *testing.T) {
 		{args: []string{"config"}, stdout: "check"},
 
 		{args: []string{"config", "check", bad}, code: 1, stderr: `(?m)^berth: .*config.yml:3.*htpp.*http`},
+		{args: []string{"config", "check", bare}, code: 1,
+			stderr: `(?s)^berth: \S*config.yml:5: http.tls.certificate: .*/nowhere/tls.crt.*berth: \S*config.yml:4: http.addr: listen on :5000: without authentication`},
 		{args: []string{"config", "check", "/nowhere/x"}, code: 1, stderr: "^berth: read the configuration"},
 		{args: []string{bad}, code: 1, stderr: "^berth: .*htpp"},
 		{args: []string{"serve", public}, code: 1, stderr: "(?m)^berth: listen on .*127.0.0.1.*auth: none"},
+		{args: []string{"serve", taken}, code: 1, stderr: `(?m)^berth: listen on ` + busy + ` \(http.addr\): bind: address already in use$`},
 		{args: []string{"serve", spaced}, code: 1, stderr: "^berth: .*config.yml:5: metrics.secret: must have only"},
 		{args: []string{"serve", debug}, code: 1, stderr: `(?s)berth: \S*config.yml:5: http.debug.addr: .*address already in use`},
 		{args: []string{"srve"}, code: 2, stderr: `^berth: "srve" is neither`},

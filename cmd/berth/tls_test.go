@@ -59,7 +59,7 @@ func TestServeRefusesBadTLS(t *testing.T) {
 		filepath.Join(dir, "tls.crt")+"', key: '"+filepath.Join(dir, "ca.crt")+"'}]}}\n")
 	var stderr bytes.Buffer
 	code := run(t.Context(), []string{"serve", config}, environment{nil, strings.NewReader(""), &bytes.Buffer{}, &stderr})
-	for _, want := range []string{"berth: http.tls.certificates[0]: ", filepath.Join(dir, "ca.crt")} {
+	for _, want := range []string{"config.yml:3: http.tls.certificates[0]: ", filepath.Join(dir, "ca.crt")} {
 		if code != 1 || !strings.Contains(stderr.String(), want) {
 			t.Errorf("exit %d, %s", code, &stderr)
 		}

@@ -2,22 +2,29 @@ package process
 
 import (
 	"crypto/tls"
+	"errors"
 	"fmt"
 
+	"github.com/sirupsen/logrus"
+
+	"berth/auth/certificate"
+	"berth/auth/guard"
+	"berth/configuration"
 	"berth/metrics"
 	"berth/registry/server"
 )
 
-// openTLS reads the certificates that the configuration names. Nil: plain HTTP is configured.
-func (p process) openTLS() (*server.TLS, error) {
-	section := p.config.HTTP.TLS
+// openTLS reads the certificates that a configuration names, with the authorities of clients. told hears of each attempt to take
+// others later. Nil: plain HTTP is configured.
+func openTLS(c *configuration.Config, authorities *certificate.Authorities, told guard.Told, log *logrus.Logger) (*server.TLS, error) {
+	section := c.HTTP.TLS
 	if !section.Configured() {
 		return nil, nil
 	}
 	o := server.TLSOptions{
 		MinVersion: tls.VersionTLS12, CipherSuites: section.CipherSuites,
-		ClientCAs: p.guard.Authorities(), ClientAuth: section.ClientAuth, Log: p.log,
-		OnReload: func(err error) { p.count(metrics.Certificates, err) },
+		ClientCAs: authorities, ClientAuth: section.ClientAuth, Log: log,
+		OnReload: func(err error) { told(metrics.Certificates, err) },
 	}
 	if section.MinimumTLS == "tls1.3" {
 		o.MinVersion = tls.VersionTLS13
@@ -32,5 +39,10 @@ func (p process) openTLS() (*server.TLS, error) {
 			Setting: fmt.Sprintf("http.tls.certificates[%d]", i), Hostnames: one.Hostnames, Certificate: one.Certificate, Key: one.Key,
 		})
 	}
-	return server.OpenTLS(o)
+	t, err := server.OpenTLS(o)
+	var wrong *server.SettingError
+	if errors.As(err, &wrong) {
+		err = c.At(wrong.Setting, wrong.Err)
+	}
+	return t, err
 }

@@ -38,7 +38,7 @@ func (p process) newServer(ctx context.Context, store *open.Store, lines *observ
 	}
 	o := p.serverOptions()
 	o.AccessLog = lines
-	if o.TLS, err = p.openTLS(); err != nil {
+	if o.TLS, err = openTLS(p.config, p.guard.Authorities(), p.count, p.log); err != nil {
 		return nil, err
 	}
 	collector := p.collector(store, reg)

@@ -23,7 +23,10 @@ func Listen(network, addr string, open bool) ([]net.Listener, error) {
 	if len(listeners) == 0 {
 		l, err := listen(network, addr)
 		if err != nil {
-			return nil, fmt.Errorf("listen on %s: %w", addr, err)
+			if op := (*net.OpError)(nil); errors.As(err, &op) {
+				err = op.Err // which does not repeat the address
+			}
+			return nil, fmt.Errorf("listen on %s (http.addr): %w", addr, err)
 		}
 		listeners = []net.Listener{l}
 	}
@@ -32,11 +35,28 @@ func Listen(network, addr string, open bool) ([]net.Listener, error) {
 			for _, l := range listeners {
 				err = errors.Join(err, l.Close())
 			}
-			return nil, errors.Join(fmt.Errorf("listen on %s: without authentication anybody who reaches this address could "+
-				"push and delete; listen on 127.0.0.1 (http.addr), configure auth.htpasswd, or write `auth: none` if that is what you want", l.Addr()), err)
+			return nil, errors.Join(errOpen(l.Addr().String()), err)
 		}
 	}
 	return listeners, nil
+}
+
+func errOpen(addr string) error {
+	return fmt.Errorf("listen on %s: without authentication anybody who reaches this address could push and delete; "+
+		"listen on 127.0.0.1 (http.addr), configure auth.htpasswd, or write `auth: none` if that is what you want", addr)
+}
+
+// CheckAddress says why [Listen] would refuse an address for who can reach it, without listening. Of a name, which it does not look
+// up, it says nothing; nor does it know of the sockets that systemd may pass instead.
+func CheckAddress(network, addr string, open bool) error {
+	host, _, err := net.SplitHostPort(addr)
+	if open || network == "unix" || err != nil {
+		return nil
+	}
+	if ip := net.ParseIP(host); host == "" || ip != nil && !ip.IsLoopback() {
+		return errOpen(addr)
+	}
+	return nil
 }
 
 func listen(network, addr string) (net.Listener, error) {

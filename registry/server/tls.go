@@ -65,7 +65,18 @@ type TLS struct {
 // A pair is a certificate with its key, as its files have it now.
 type pair = reload.File[*tls.Certificate]
 
-// OpenTLS reads all files. Its errors name the setting and the file.
+// A SettingError is what is wrong with the files of a setting.
+type SettingError struct {
+	Setting string
+	Err     error
+}
+
+func (e *SettingError) Error() string { return e.Setting + ": " + e.Err.Error() }
+
+// Unwrap returns Err.
+func (e *SettingError) Unwrap() error { return e.Err }
+
+// OpenTLS reads all files. What is wrong with one is a [*SettingError], which names the file, too.
 func OpenTLS(o TLSOptions) (*TLS, error) {
 	if len(o.Certificates) == 0 {
 		return nil, errors.New("open TLS: there is no certificate")
@@ -107,7 +118,7 @@ func openPair(files CertificateFile, o TLSOptions) (*pair, error) {
 	parse := func(path string, chain []byte) (*tls.Certificate, error) { return parsePair(path, chain, files.Key) }
 	p, err := reload.Open(files.Certificate, maxPEM, parse, &reload.Options{
 		OnError: func(err error) {
-			o.Log.Error(fmt.Errorf("%s: %w", files.Setting, err).Error())
+			o.Log.Error((&SettingError{files.Setting, err}).Error())
 			o.OnReload(err)
 		},
 		OnReload: func() {
@@ -116,7 +127,7 @@ func openPair(files CertificateFile, o TLSOptions) (*pair, error) {
 		},
 	})
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w", files.Setting, err)
+		return nil, &SettingError{files.Setting, err}
 	}
 	return p, nil
 }
@@ -229,7 +240,7 @@ func (t *TLS) Certificates() []Certificate {
 func (t *TLS) Refresh() (err error) {
 	for i, p := range t.all {
 		if wrong := p.Refresh(); wrong != nil {
-			err = errors.Join(err, fmt.Errorf("%s: %w", t.files[i].Setting, wrong))
+			err = errors.Join(err, &SettingError{t.files[i].Setting, wrong})
 		}
 	}
 	if t.clientCAs != nil {
