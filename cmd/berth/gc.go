@@ -32,8 +32,9 @@ func newGC(env environment) *cobra.Command {
 		Use: "gc", Short: "Collect what nothing refers to, and tell about collections",
 		Long: "gc is about the collection of a server that runs: what no manifest names any more is removed while it serves, without\n" +
 			"stopping anything (docs/operations.md, \"Collection\"). For a server that is stopped there is `berth garbage-collect`.",
-		Args: usage(cobra.NoArgs),
-		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+		Example: "  berth gc status\n  berth gc run --dry-run",
+		Args:    usage(cobra.NoArgs),
+		RunE:    func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	g.remote = newRemote(cmd, env)
 	cmd.PersistentFlags().BoolVar(&g.json, "json", false, "print JSON")

@@ -12,16 +12,17 @@ import (
 	"github.com/spf13/cobra"
 
 	"berth/registry/admin"
+	"berth/registry/process"
 )
 
 func newReload(env environment) *cobra.Command {
 	var r *remote
 	cmd := &cobra.Command{
 		Use: "reload", Short: "Have the server read its configuration again, and tell what changed",
-		Long: "reload does what SIGHUP does, and tells what came of it. It puts in force what can change while the server runs:\n" +
-			"auth.anonymous, authorization, storage.maintenance.readonly and log.level, and looks at the files of users, groups and\n" +
-			"certificates at once. A configuration or a file with an error changes no key, and is an error of this command. What waits\n" +
-			"for a restart is listed.",
+		Long: "reload does what SIGHUP does, and tells what came of it. It puts in force what can change while the server runs,\n" +
+			"and looks at the files of users, groups and certificates at once. A configuration or a file with an error changes no\n" +
+			"key, and is an error of this command. What waits for a restart is listed: that is all but\n  " +
+			strings.Join(process.Reloadable(), "\n  "),
 		Example: "  berth reload\n  berth reload --config /etc/berth/config.yml\n  berth reload --socket /run/berth/socket",
 		Args:    usage(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {

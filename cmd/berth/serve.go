@@ -14,8 +14,7 @@ func newServe(env environment) *cobra.Command {
 		Long: "serve runs the registry that a file and the REGISTRY_* variables configure. Without FILE it takes the one named by\n" +
 			"REGISTRY_CONFIGURATION_PATH, or the first there is of the usual places. SIGTERM and SIGINT let running requests\n" +
 			"finish (http.draintimeout); a second one does not wait. SIGHUP reads the configuration again and puts in force what\n" +
-			"can change meanwhile: auth.anonymous, authorization, read-only mode, limits (requests, http.maxconnections) and log.level;\n" +
-			"`berth reload` does that, too, and tells what came of it.",
+			"can change meanwhile; `berth reload` does that, too, and tells what came of it.",
 		Example: "  berth serve config.yml\n  REGISTRY_STORAGE=inmemory berth serve config.yml",
 		Args:    usage(cobra.MaximumNArgs(1)),
 		RunE: func(cmd *cobra.Command, args []string) error {

@@ -32,8 +32,10 @@ type reloader struct {
 	current *configuration.Config // the last one whose rules were put in force
 }
 
-// reloadable are the keys that change without a restart, with all below them.
 var reloadable = []string{"auth.anonymous", "authorization", "storage.maintenance.readonly", "requests", "http.maxconnections", "health.minfreespace", "log.level"}
+
+// Reloadable returns the keys that change without a restart, with all below them.
+func Reloadable() []string { return slices.Clone(reloadable) }
 
 func isReloadable(key string) bool {
 	return slices.ContainsFunc(reloadable, func(r string) bool { return key == r || strings.HasPrefix(key, r+".") })

@@ -1,0 +1,38 @@
+package main
+
+import (
+	"io"
+	"strings"
+	"testing"
+
+	"github.com/spf13/cobra"
+)
+
+// TestExamples asks of every command that its help have examples, and that these be command lines that it takes.
+func TestExamples(t *testing.T) {
+	root := func() *cobra.Command { return newRoot(environment{stdout: io.Discard, stderr: io.Discard}) }
+	var visit func(*cobra.Command)
+	visit = func(c *cobra.Command) {
+		for _, below := range c.Commands() {
+			visit(below)
+		}
+		if c.Example == "" && c.Name() != "version" {
+			t.Errorf("%s has no example", c.CommandPath())
+		}
+		for line := range strings.Lines(c.Example) {
+			_, command, found := strings.Cut(line, "berth ")
+			command, _, _ = strings.Cut(command, " |")
+			named, args, err := root().Find(strings.Fields(command))
+			if err == nil {
+				err = named.ParseFlags(args)
+			}
+			if err == nil {
+				err = named.ValidateArgs(named.Flags().Args())
+			}
+			if err != nil || !found || !strings.HasPrefix(named.CommandPath(), c.CommandPath()) {
+				t.Errorf("%s has the example %q, which is of %q: %v", c.CommandPath(), line, named.CommandPath(), err)
+			}
+		}
+	}
+	visit(root())
+}
