@@ -33,6 +33,9 @@ func TestUnit(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
+		if strings.Contains(string(text), "Environment=REGISTRY_") {
+			t.Errorf("%s configures the server, so that commands from a shell would not find it", name)
+		}
 		installed := strings.ReplaceAll(string(text), "/usr/local/bin/berth", binary) // it must be there to be accepted
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(installed), 0o644); err != nil {
 			t.Fatal(err)
