@@ -194,7 +194,7 @@ func TestRefusals(t *testing.T) {
 		{minimal + "validation: {manifests: {indexes: {platforms: list}}}", `c.yml:3: validation.manifests.indexes.platformlist: ` +
 			`must name a platform, since validation.manifests.indexes.platforms is list`},
 		{minimal + "validation: {manifests: {indexes: {platformlist: [{arch: x, os: y}]}}}",
-			`c.yml:3: validation.manifests.indexes.platformlist[0].arch: unknown key; the nearest is validation.manifests.indexes.platformlist[].os|` +
+			`c.yml:3: validation.manifests.indexes.platformlist[0].arch: unknown key; the nearest is validation.manifests.indexes.platformlist[].architecture|` +
 				`c.yml:3: validation.manifests.indexes.platformlist[0].architecture: must be given`},
 		{"version: 0.1\nstorage: {filesystem: {rootdirectory: ''}}", `c.yml:2: storage.filesystem.rootdirectory: must be the path of a folder, not ""`},
 		{"- a", "c.yml:1: must be a section such as {key: value}, not a list"},

@@ -1,6 +1,7 @@
 package strict
 
 import (
+	"cmp"
 	"reflect"
 	"regexp"
 	"slices"
@@ -173,7 +174,8 @@ func spelled(path string) string {
 	return strings.ToUpper(spelling.Replace(path))
 }
 
-// Nearest returns the candidate with the least edit distance from what was written.
+// Nearest returns the candidate with the least edit distance from what was written, or the shortest one that begins with that, if
+// none is within a letter.
 func Nearest(written string, candidates []string) string {
 	best, least := "", compared+1
 	for _, c := range candidates {
@@ -181,37 +183,49 @@ func Nearest(written string, candidates []string) string {
 			best, least = c, d
 		}
 	}
-	return best
+	if least <= 1 {
+		return best
+	}
+	longer := ""
+	for _, c := range candidates {
+		if strings.HasPrefix(c, written) && (longer == "" || len(c) < len(longer)) {
+			longer = c
+		}
+	}
+	return cmp.Or(longer, best)
 }
 
 // compared is how many bytes of what was written, and of a candidate, count.
 const compared = 80
 
-// distance is the Levenshtein distance between a and b, or something from bound on when it is no less than that.
+// distance is the Levenshtein distance between a and b, in which two letters that changed places count once, or something from bound
+// on when it is no less than that.
 func distance(a, b string, bound int) int {
 	a, b = a[:min(len(a), compared)], b[:min(len(b), compared)]
 	if apart := max(len(a)-len(b), len(b)-len(a)); apart >= bound {
 		return apart
 	}
-	var room [compared + 1]int
-	row := room[:len(b)+1]
+	var room [3][compared + 1]int
+	before, row, next := room[0][:len(b)+1], room[1][:len(b)+1], room[2][:len(b)+1]
 	for j := range row {
 		row[j] = j
 	}
 	for i := range len(a) {
-		if slices.Min(row) >= bound {
+		if min(slices.Min(before), slices.Min(row)) >= bound {
 			return bound
 		}
-		diagonal := row[0]
-		row[0] = i + 1
+		next[0] = i + 1
 		for j := range len(b) {
-			cost := diagonal
+			cost := row[j]
 			if a[i] != b[j] {
 				cost++
 			}
-			diagonal = row[j+1]
-			row[j+1] = min(cost, row[j]+1, row[j+1]+1)
+			if i > 0 && j > 0 && a[i] == b[j-1] && a[i-1] == b[j] {
+				cost = min(cost, before[j-1]+1)
+			}
+			next[j+1] = min(cost, next[j]+1, row[j+1]+1)
 		}
+		before, row, next = row, next, before
 	}
 	return row[len(b)]
 }

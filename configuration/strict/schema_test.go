@@ -23,10 +23,15 @@ func TestNearestStopsEarly(t *testing.T) {
 			t.Errorf("the nearest of %q is %q, want %q", written, got, want)
 		}
 	}
+	for written, want := range map[string]string{"lgo": "log", "levle": "level", "storage.del": "storage.delete.enabled", "lo": "log"} {
+		if got := Nearest(written, []string{"gc", "log", "level", "log.level", "storage.tag", "storage.delete.enabled"}); got != want {
+			t.Errorf("the nearest of %q is %q, want %q", written, got, want)
+		}
+	}
 	for _, test := range []struct {
 		a, b string
 		want int
-	}{{"", "", 0}, {"abc", "", 3}, {"kitten", "sitting", 3}, {"ab", "ba", 2}, {"level", "levle", 2}} {
+	}{{"", "", 0}, {"abc", "", 3}, {"kitten", "sitting", 3}, {"ab", "ba", 1}, {"level", "levle", 1}, {"abcd", "badc", 2}} {
 		if got := distance(test.a, test.b, 1000); got != test.want {
 			t.Errorf("%q and %q are %d apart, want %d", test.a, test.b, got, test.want)
 		}
