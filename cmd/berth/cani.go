@@ -44,7 +44,7 @@ func newAuth(env environment) *cobra.Command {
 			return err
 		},
 	}
-	canI.Flags().StringVar(&config, "config", "", "the configuration; by default the one that `berth serve` would take")
+	canI.Flags().StringVar(&config, "config", "", "the configuration, a `FILE`; by default the one that berth serve would take")
 	command.AddCommand(canI)
 	return command
 }

@@ -42,7 +42,7 @@ func newCheck(env environment) *cobra.Command {
 			"than a part, asks for conditions that do not hold, and fetches a signed URL. A table tells what works, and which key to look\n" +
 			"at for what does not; if the registry needs that, the exit status is 1. A server may use the storage meanwhile, and nothing is\n" +
 			"left behind.",
-		Example: "  berth config check config.yml\n  berth config check --probe config.yml\n  REGISTRY_HTTP_ADDR=:5000 berth config check config.yml",
+		Example: "  berth config check config.yml\n  berth config check --probe config.yml\n  REGISTRY_STORAGE=inmemory berth config check config.yml",
 		Args:    usage(cobra.MaximumNArgs(1)),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			file, c, err := load(args, env)

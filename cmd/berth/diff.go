@@ -43,7 +43,7 @@ func newDiff(env environment) *cobra.Command {
 		},
 	}
 	r = newRemote(cmd, env)
-	cmd.Flags().StringVar(&against, "against", "", "a configuration to compare with, instead of asking the server")
+	cmd.Flags().StringVar(&against, "against", "", "a `FILE` to compare with, instead of asking the server")
 	return cmd
 }
 

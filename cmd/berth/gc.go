@@ -151,7 +151,11 @@ func printFinding(w io.Writer, f gc.Finding, dryRun bool) error {
 	if dryRun {
 		verb = "would remove"
 	}
-	_, err := fmt.Fprintf(w, "%s %s (%s, %s): %s\n", verb, f.Key, sizeText(f.Bytes), f.Touched.UTC().Format(time.RFC3339), f.Why)
+	touched := ""
+	if !f.Touched.IsZero() {
+		touched = ", " + f.Touched.UTC().Format(time.RFC3339)
+	}
+	_, err := fmt.Fprintf(w, "%s %s (%s%s): %s\n", verb, f.Key, sizeText(f.Bytes), touched, f.Why)
 	return err
 }
 
@@ -265,7 +269,7 @@ func (g *gcCommand) newHistory() *cobra.Command {
 			return printHistory(g.env.stdout, reports)
 		},
 	}
-	cmd.Flags().IntVarP(&n, "number", "n", admin.DefaultHistory, "of `runs`")
+	cmd.Flags().IntVarP(&n, "number", "n", admin.DefaultHistory, "how many of them, `N`")
 	return cmd
 }
 
@@ -314,7 +318,7 @@ func printWhy(w io.Writer, y *gc.Why) error {
 	case y.Exists:
 		fmt.Fprintf(w, "%s, relied upon at %s\n", sizeText(y.Size), y.Touched.Format(time.RFC3339))
 	default:
-		fmt.Fprintln(w, "there is no such blob")
+		fmt.Fprintln(w, "there is no such blob; manifests stay until they are deleted")
 	}
 	if y.Damaged != "" {
 		fmt.Fprintf(w, "damaged: %s\n", y.Damaged)

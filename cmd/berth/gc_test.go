@@ -75,7 +75,7 @@ func TestGCOfARunningServer(t *testing.T) {
 	kept := g.pushTag("team/app", "v1")
 	waste := g.pushBlob("team/app", strings.Repeat("waste", 4000))
 	g.command(0, "team/app may serve it.*\nnothing names it: it may go from", "", "gc", "why", waste)
-	g.command(0, "there is no such blob", "", "gc", "why", digestOf("never pushed"))
+	g.command(0, "there is no such blob; manifests stay until they are deleted", "", "gc", "why", digestOf("never pushed"))
 	g.command(2, "", "gc why|digest", "gc", "why", "sha256:1")
 	for end := time.Now().Add(30 * time.Second); ; time.Sleep(50 * time.Millisecond) {
 		would, findings := g.gcRun("--dry-run")

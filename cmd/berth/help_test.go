@@ -6,7 +6,24 @@ import (
 	"testing"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 )
+
+// TestPlaceholders: what stands in backquotes in the text of a flag is what its help calls its value.
+func TestPlaceholders(t *testing.T) {
+	var visit func(*cobra.Command)
+	visit = func(c *cobra.Command) {
+		for _, below := range c.Commands() {
+			visit(below)
+		}
+		c.LocalFlags().VisitAll(func(f *pflag.Flag) {
+			if name, _ := pflag.UnquoteUsage(f); name != strings.ToUpper(name) {
+				t.Errorf("the help of %s calls the value of --%s %q", c.CommandPath(), f.Name, name)
+			}
+		})
+	}
+	visit(newRoot(environment{stdout: io.Discard, stderr: io.Discard}))
+}
 
 // TestExamples asks of every command that its help have examples, and that these be command lines that it takes.
 func TestExamples(t *testing.T) {

@@ -62,19 +62,17 @@ func newRoot(env environment) *cobra.Command {
 			"distribution API push to it and pull from it. `berth FILE` is short for `berth serve FILE`.",
 		Example:       "  berth serve config.yml\n  berth config check config.yml",
 		Version:       versionText(),
-		Args:          usage(cobra.MaximumNArgs(1)),
+		Args:          usage(commandOrFile),
 		SilenceErrors: true,
 		SilenceUsage:  true,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if len(args) == 0 {
 				return cmd.Help()
 			}
-			if _, err := os.Stat(args[0]); err != nil && !strings.ContainsAny(args[0], "./") {
-				return usageError{fmt.Errorf("%q is neither a command nor a file", args[0])}
-			}
 			return serve(cmd.Context(), args[0], env)
 		},
 	}
+	root.SuggestionsMinimumDistance = 2
 	root.SetOut(env.stdout)
 	root.SetErr(env.stderr)
 	root.SetVersionTemplate("{{.Version}}\n")
@@ -84,6 +82,25 @@ func newRoot(env environment) *cobra.Command {
 		newReload(env), newReadOnly(env), newLogLevel(env), newStatus(env),
 		newGC(env), newGarbageCollect(env), newRepository(env), newPurge(env), newVersion(env))
 	return root
+}
+
+// commandOrFile takes one file to serve. What looks like no path and is no file was meant to be a command, as was the first of several.
+func commandOrFile(root *cobra.Command, args []string) error {
+	if len(args) == 0 {
+		return nil
+	}
+	_, err := os.Stat(args[0])
+	if len(args) == 1 && (err == nil || strings.ContainsAny(args[0], "./")) {
+		return nil
+	}
+	problem := fmt.Sprintf("%q is neither a command nor a file", args[0])
+	if len(args) > 1 {
+		problem = fmt.Sprintf("%q is no command", args[0])
+	}
+	if near := root.SuggestionsFor(args[0]); len(near) > 0 {
+		problem += "; did you mean " + strings.Join(near, " or ") + "?"
+	}
+	return errors.New(problem)
 }
 
 func newVersion(env environment) *cobra.Command {

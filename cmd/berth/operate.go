@@ -154,7 +154,11 @@ func printStatus(w io.Writer, s admin.Status, now time.Time) error {
 		}
 	}
 	for _, l := range s.Limits {
-		row("limit", "%s %s", l.Key, l.Value)
+		value := l.Value
+		if value == "0" {
+			value = "none"
+		}
+		row("limit", "%s %s", l.Key, value)
 	}
 	for _, c := range s.Certificates {
 		row("certificate", "%s, until %s (%d days): %s", c.Setting, c.Expires.Format(time.DateOnly), int(c.Expires.Sub(now).Hours()/24), strings.Join(c.Names, ", "))

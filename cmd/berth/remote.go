@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 
 	"github.com/spf13/cobra"
 
@@ -24,8 +25,8 @@ type remote struct {
 func newRemote(cmd *cobra.Command, env environment) *remote {
 	r := &remote{env: env}
 	flags := cmd.PersistentFlags()
-	flags.StringVar(&r.config, "config", "", "the configuration of the server; by default the one that `berth serve` would take")
-	flags.StringVar(&r.socket, "socket", "", "the socket of the server (http.admin.socket), instead of finding it by the configuration")
+	flags.StringVar(&r.config, "config", "", "the configuration of the server, a `FILE`; by default the one that berth serve would take")
+	flags.StringVar(&r.socket, "socket", "", "the `PATH` of the socket of the server (http.admin.socket), instead of finding it by the configuration")
 	return r
 }
 
@@ -49,7 +50,7 @@ func (r *remote) lines(ctx context.Context, method, path string, in any, got fun
 
 // explainRemote says what to do about an error.
 func explainRemote(err error) error {
-	if errors.As(err, new(*admin.NobodyError)) {
+	if errors.As(err, new(*admin.NobodyError)) && !errors.Is(err, fs.ErrPermission) {
 		return fmt.Errorf("%w\nstart the server with `berth serve`, or say which one is meant: --config FILE or --socket PATH", err)
 	}
 	var problem *admin.Problem

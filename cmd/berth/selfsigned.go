@@ -46,7 +46,7 @@ func newTLS(env environment) *cobra.Command {
 			return err
 		},
 	}
-	selfSigned.Flags().StringVar(&dir, "out", ".", "the folder to write to")
+	selfSigned.Flags().StringVar(&dir, "out", ".", "the folder `DIR` to write to")
 	parent.AddCommand(selfSigned)
 	return parent
 }

@@ -2,9 +2,11 @@ package main
 
 import (
 	"context"
+	"strings"
 
 	"github.com/spf13/cobra"
 
+	"berth/configuration"
 	"berth/registry/process"
 )
 
@@ -12,9 +14,9 @@ func newServe(env environment) *cobra.Command {
 	return &cobra.Command{
 		Use: "serve [FILE]", Short: "Serve the registry",
 		Long: "serve runs the registry that a file and the REGISTRY_* variables configure. Without FILE it takes the one named by\n" +
-			"REGISTRY_CONFIGURATION_PATH, or the first there is of the usual places. SIGTERM and SIGINT let running requests\n" +
-			"finish (http.draintimeout); a second one does not wait. SIGHUP reads the configuration again and puts in force what\n" +
-			"can change meanwhile; `berth reload` does that, too, and tells what came of it.",
+			"REGISTRY_CONFIGURATION_PATH, or the first there is of\n  " + strings.Join(configuration.DefaultPaths(), "\n  ") + "\n" +
+			"SIGTERM and SIGINT let running requests finish (http.draintimeout); a second one does not wait. SIGHUP reads the\n" +
+			"configuration again and puts in force what can change meanwhile; `berth reload` does that, too, and tells what came of it.",
 		Example: "  berth serve config.yml\n  REGISTRY_STORAGE=inmemory berth serve config.yml",
 		Args:    usage(cobra.MaximumNArgs(1)),
 		RunE: func(cmd *cobra.Command, args []string) error {

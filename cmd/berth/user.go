@@ -34,7 +34,7 @@ func newUser(env environment) *cobra.Command {
 		Args:    usage(cobra.NoArgs),
 		RunE:    func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	user.PersistentFlags().StringVar(&f.config, "config", "", "take the file of users that this configuration names")
+	user.PersistentFlags().StringVar(&f.config, "config", "", "take the file of users that this configuration `FILE` names")
 	user.AddCommand(
 		f.command("add [FILE] NAME", "Add a user, or give one a new password", "  berth user add users.htpasswd ann", 1, f.add),
 		f.command("remove [FILE] NAME", "Remove a user", "  berth user remove users.htpasswd ann", 1, f.remove),

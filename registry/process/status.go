@@ -22,7 +22,7 @@ const (
 func (c *commands) status(ctx context.Context) (admin.Status, error) {
 	s := admin.Status{
 		Version: c.env.Version, PID: os.Getpid(), Started: c.began, Configuration: c.reloader.file, Addresses: []string{},
-		TLS: c.certificates != nil, Auth: describeAuth(c.config), ReadOnly: admin.ReadOnly(c.guard.ReadOnlyMode()),
+		TLS: c.certificates != nil, Auth: describeAuth(c.reloader.config()), ReadOnly: admin.ReadOnly(c.guard.ReadOnlyMode()),
 		Storage: admin.Storage{Driver: c.config.Storage.Driver(), Place: place(c.config.Storage)},
 		Limits:  bounds(c.reloader.config()), Certificates: []admin.Certificate{},
 	}
@@ -124,8 +124,8 @@ func describeAuth(c *configuration.Config) string {
 	if c.Auth.ClientCertificate != nil {
 		methods = append(methods, "client certificates")
 	}
-	if len(methods) == 0 {
-		return "anonymous only"
+	if len(c.Auth.Anonymous) > 0 {
+		methods = append(methods, "without logging in: "+strings.Join(c.Auth.Anonymous, " and "))
 	}
 	return strings.Join(methods, ", ")
 }
