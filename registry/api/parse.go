@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"berth/registry"
+	"berth/registry/gate"
 )
 
 // A kind is what a path names.
@@ -60,7 +61,7 @@ func parse(method, path, rawQuery string) (*request, error) {
 	}
 	q := &request{n: -1, algorithm: registry.SHA256}
 	if err := q.parsePath(path); err != nil {
-		return nil, err
+		return nil, q.named(method, err)
 	}
 	if rawQuery == "" {
 		return q, q.complete(method)
@@ -73,6 +74,15 @@ func parse(method, path, rawQuery string) (*request, error) {
 		return nil, err
 	}
 	return q, q.complete(method)
+}
+
+// named turns the refusal of what is no tag into there being no manifest of that name, for a request that asks for one: nothing
+// can have been pushed by it, and the public conformance suite of the specification asks just so.
+func (q *request) named(method string, err error) error {
+	if q.kind == kindManifest && classOf(method) == gate.Read && registry.CodeOf(err) == registry.TagInvalid {
+		return &registry.Error{Code: registry.ManifestUnknown, Message: err.Error()}
+	}
+	return err
 }
 
 // plainPath refuses percent-encoded paths, which proxies and servers read in different ways; nothing in a path of the

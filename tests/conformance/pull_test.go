@@ -69,6 +69,11 @@ var pullRows = []row{
 		x.do("GET", "manifests/v1", header("Accept", content.ImageIndex, content.ImageManifest)).is(200).carries(set.Top().Bytes)
 		x.do("GET", "manifests/v1", header("Accept", "application/vnd.docker.distribution.manifest.v2+json")).is(200).carries(set.Top().Bytes)
 	}},
+	{pullManifests, "suite", "what is neither a tag nor a digest is 404 to who asks for it", func(x trial) {
+		x.pushed("v1")
+		x.do("GET", "manifests/.INVALID_MANIFEST_NAME").is(404).code("MANIFEST_UNKNOWN")
+		x.do("HEAD", "manifests/.INVALID_MANIFEST_NAME").is(404)
+	}},
 	{pullManifests, "suite", "a malformed digest is 404 or 400, never 500", func(x trial) {
 		x.pushed("v1")
 		x.do("GET", "manifests/sha256:baddigeststring").is(400, 404)
