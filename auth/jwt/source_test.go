@@ -130,8 +130,7 @@ func TestRenewedIsRateLimited(t *testing.T) {
 	s := source(t, server.URL+"/keys", &jwt.Options{Now: now.Now})
 	first := keysOf(t, s)
 	server.Publish(t, one, two)
-	all, _ := jwt.ParseAlgorithms(nil)
-	token, err := jwt.Parse(two.Sign(t, good(), nil), all)
+	token, err := jwt.Parse(two.Sign(t, good(), nil))
 	if err != nil {
 		t.Fatal(err)
 	}

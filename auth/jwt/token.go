@@ -58,17 +58,17 @@ func Looks(text string) bool {
 	return strings.HasPrefix(text, "eyJ") && strings.Count(text, ".") == 2
 }
 
-// Parse parses a token in the compact form (RFC 7515, section 7.1). Errors match [auth.ErrToken].
-func Parse(text string, accepted Algorithms) (*Token, error) {
+// Parse parses a token in the compact form (RFC 7515, section 7.1), of any algorithm of public keys. Errors match [auth.ErrToken].
+func Parse(text string) (*Token, error) {
 	if len(text) > maxSize {
 		return nil, invalid("it is longer than %d bytes", maxSize)
 	}
 	if err := checkHeader(text); err != nil {
 		return nil, err
 	}
-	jws, err := jose.ParseSignedCompact(text, accepted)
+	jws, err := jose.ParseSignedCompact(text, asymmetric)
 	if unexpected := (*jose.ErrUnexpectedSignatureAlgorithm)(nil); errors.As(err, &unexpected) {
-		return nil, invalid("its signature algorithm is not accepted here")
+		return nil, errAlgorithm
 	}
 	if err != nil {
 		return nil, invalid("it is malformed")
@@ -110,6 +110,15 @@ func checkHeader(text string) error {
 
 // Claims returns the claims of t. They are an assertion of anybody until t was verified.
 func (t *Token) Claims() Claims { return t.claims }
+
+// CheckAlgorithm refuses a token that claims to be signed by another algorithm than the accepted ones. Errors match
+// [auth.ErrToken].
+func (t *Token) CheckAlgorithm(accepted Algorithms) error {
+	if slices.Contains(accepted, jose.SignatureAlgorithm(t.jws.Signatures[0].Protected.Algorithm)) {
+		return nil
+	}
+	return errAlgorithm
+}
 
 // kid is the name of the key by which t claims to be signed. Some token servers put it beside a copy of the key.
 func (t *Token) kid() string {
@@ -164,6 +173,7 @@ func (t *Token) VerifyBy(ctx context.Context, source Source, now time.Time) (*Ke
 // Why a token is not verified. All match [auth.ErrToken].
 var (
 	ErrUnknownKey = fmt.Errorf("%w: it is signed by a key that is not trusted here", auth.ErrToken)
+	errAlgorithm  = invalid("its signature algorithm is not accepted here")
 	errSignature  = fmt.Errorf("%w: its signature is wrong", auth.ErrToken)
 )
 

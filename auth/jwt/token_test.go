@@ -34,8 +34,7 @@ func parseKeys(t testing.TB, keys ...*jwttest.Key) *jwt.Keys {
 }
 
 func verify(text string, keys *jwt.Keys) error {
-	all, _ := jwt.ParseAlgorithms(nil)
-	token, err := jwt.Parse(text, all)
+	token, err := jwt.Parse(text)
 	if err != nil {
 		return err
 	}
@@ -55,7 +54,11 @@ func TestAlgorithms(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if _, err := jwt.Parse(text, other); (err == nil) != (algorithm == jose.ES256) {
+		token, err := jwt.Parse(text)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := token.CheckAlgorithm(other); (err == nil) != (algorithm == jose.ES256) || err != nil && !errors.Is(err, auth.ErrToken) {
 			t.Errorf("%s where ES256 alone is accepted: %v", algorithm, err)
 		}
 	}
@@ -190,7 +193,6 @@ func TestBundle(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	all, _ := jwt.ParseAlgorithms(nil)
 	for name, test := range map[string]struct {
 		text        string
 		chained, ok bool
@@ -205,7 +207,7 @@ func TestBundle(t *testing.T) {
 		"not a certificate":    {leaf.Sign(t, good(), claims{"x5c": []string{"AAAA"}}), false, false},
 		"a list of no strings": {leaf.Sign(t, good(), claims{"x5c": []int{1}}), false, false},
 	} {
-		token, err := jwt.Parse(test.text, all)
+		token, err := jwt.Parse(test.text)
 		chained := false
 		if err == nil {
 			chained, err = token.VerifyChain(bundle, now)
@@ -298,9 +300,8 @@ func FuzzParse(f *testing.F) {
 	for _, seed := range []string{"", "..", "a.b.c", right, right[:40], stranger.Sign(f, good(), claims{"jwk": stranger.JWK()})} {
 		f.Add(seed)
 	}
-	all, _ := jwt.ParseAlgorithms(nil)
 	f.Fuzz(func(t *testing.T, text string) {
-		token, err := jwt.Parse(text, all)
+		token, err := jwt.Parse(text)
 		if err != nil {
 			if !errors.Is(err, auth.ErrToken) || len(err.Error()) > 200 {
 				t.Fatal(err)

@@ -31,10 +31,9 @@ type Options struct {
 
 // An Authenticator knows who sent a request by an ID token. It is safe for concurrent use.
 type Authenticator struct {
-	issuers    map[string]*issuer
-	algorithms jwt.Algorithms
-	memory     *jwt.Memory
-	now        func() time.Time
+	issuers map[string]*issuer
+	memory  *jwt.Memory
+	now     func() time.Time
 }
 
 var _ auth.Authenticator = (*Authenticator)(nil)
@@ -45,11 +44,7 @@ func New(o Options) (*Authenticator, error) {
 	if len(o.Issuers) == 0 {
 		return nil, errors.New("an issuer is required")
 	}
-	algorithms, err := jwt.ParseAlgorithms(nil)
-	if err != nil {
-		return nil, err
-	}
-	a := &Authenticator{issuers: make(map[string]*issuer), algorithms: algorithms, memory: jwt.NewMemory(), now: o.now}
+	a := &Authenticator{issuers: make(map[string]*issuer), memory: jwt.NewMemory(), now: o.now}
 	if a.now == nil {
 		a.now = time.Now
 	}
@@ -151,7 +146,7 @@ func (a *Authenticator) parse(text string) (*jwt.Token, *issuer, error) {
 	if !jwt.Looks(text) {
 		return nil, nil, foreign("it is not a JWT")
 	}
-	t, err := jwt.Parse(text, a.algorithms)
+	t, err := jwt.Parse(text)
 	if err != nil {
 		return nil, nil, err
 	}

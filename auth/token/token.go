@@ -135,12 +135,15 @@ func (a *Authenticator) Authenticate(r *http.Request) (auth.Subject, error) {
 	if !ok || err != nil {
 		return auth.Subject{}, err
 	}
-	t, err := jwt.Parse(text, a.algorithms)
+	t, err := jwt.Parse(text)
 	if err != nil {
 		return auth.Subject{}, err
 	}
-	if issuer, _ := t.Claims().Text("iss"); issuer != a.o.Issuer {
+	if issuer, _ := t.Claims().Text("iss"); issuer != a.o.Issuer { // whose algorithms may be others
 		return auth.Subject{}, fmt.Errorf("%w: %w: it is of another issuer", auth.ErrToken, auth.ErrForeign)
+	}
+	if err := t.CheckAlgorithm(a.algorithms); err != nil {
+		return auth.Subject{}, err
 	}
 	holds, err := a.verify(r.Context(), t, now)
 	if err != nil {

@@ -135,6 +135,18 @@ func TestAuthenticate(t *testing.T) {
 	}
 }
 
+// TestAlgorithmOfAnotherIssuer: which algorithms are accepted is about tokens of the token server; one of somebody else is left to
+// whoever knows that issuer.
+func TestAlgorithmOfAnotherIssuer(t *testing.T) {
+	f := newFixture(t, Options{Algorithms: []string{"ES256"}})
+	f.accepted("the algorithm", f.key.Sign(t, f.claims(nil), nil))
+	other := jwttest.NewKey(t, "k", jose.RS256)
+	f.refused("another one, of another issuer", other.Sign(t, f.claims(claims{"iss": "another"}), nil), auth.ErrForeign)
+	if _, err := f.bearer(other.Sign(t, f.claims(nil), nil)); !errors.Is(err, auth.ErrToken) || errors.Is(err, auth.ErrForeign) {
+		t.Errorf("another one: %v", err)
+	}
+}
+
 func TestAnonymousTokenHasGrants(t *testing.T) {
 	f := newFixture(t, Options{})
 	for _, sub := range []any{nil, ""} {
