@@ -10,14 +10,14 @@ import (
 // keeps reports whether a tag of p, once there, stays as it is.
 func (p Repository) keeps(t Tag) bool { return p.immutable != nil && p.immutable(p.name, t) }
 
-// checkMove refuses a push that would move a tag from a digest and may not: [Denied]. The caller moves the tag only as
-// long as it is there.
-func (p Repository) checkMove(ctx context.Context, t Tag, from Digest, push ManifestPush) error {
-	immutable := p.keeps(t)
-	if from == push.digest || !immutable && !push.KeepTags {
+// checkMove refuses a push that would move a tag from where it is and may not: [Denied]. The caller moves the tag only as
+// long as it is there. To name the same bytes as another media type is a move.
+func (p Repository) checkMove(ctx context.Context, t Tag, from tagState, push ManifestPush) error {
+	immutable, same := p.keeps(t), from.Digest == push.digest.s && from.MediaType == push.MediaType
+	if same || !immutable && !push.KeepTags {
 		return nil
 	}
-	err := p.findManifest(ctx, from)
+	err := p.findManifest(ctx, Digest{from.Digest})
 	switch {
 	case isAbsent(err):
 		return nil // the tag counts as absent

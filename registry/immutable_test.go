@@ -87,6 +87,42 @@ func TestNewTagsOnly(t *testing.T) {
 	}
 }
 
+// TestImmutableTagKeepsItsMediaType: the bytes of a manifest that does not say what it is can be pushed as something else, by which
+// clients would not take it for an image any more. No tag is changed by that, and one that is to stay cannot be.
+func TestImmutableTagKeepsItsMediaType(t *testing.T) {
+	for _, keepTags := range []bool{false, true} {
+		o := &registry.Options{Immutable: keepReleases}
+		if keepTags {
+			o.Immutable = nil
+		}
+		f := newFixture(t, nil, o)
+		p := f.repository("team/app")
+		body := []byte(strings.Replace(string(image("", f.pushBlob(p, "{}"))), `"mediaType":"`+imageType+`",`, "", 1))
+		put := func(reference, mediaType string, tags ...registry.Tag) error {
+			_, err := p.PutManifest(t.Context(), registry.ManifestPush{
+				Reference: ref(t, reference), Tags: tags, MediaType: mediaType, Body: body, KeepTags: keepTags})
+			return err
+		}
+		for range 2 { // the second time it says the same
+			if err := put("v1", imageType); err != nil {
+				t.Fatal(err)
+			}
+		}
+		digest := digestOf(body).String()
+		wantCode(t, "by tag", put("v1", futureType), registry.Denied)
+		wantCode(t, "by digest, with the tag", put(digest, futureType, ref(t, "v1").Tag), registry.Denied)
+		if err := put(digest, futureType, ref(t, "new").Tag); err != nil {
+			t.Error(err)
+		}
+		for reference, want := range map[string]string{"v1": imageType, "new": futureType, digest: futureType} {
+			m, err := p.Manifest(t.Context(), ref(t, reference))
+			if err != nil || m.MediaType != want || m.Digest.String() != digest {
+				t.Errorf("keep tags %v: %s is served as %v, %v", keepTags, reference, m, err)
+			}
+		}
+	}
+}
+
 // TestImmutableTagIsSetOnce lets many push different manifests by one immutable tag: one succeeds.
 func TestImmutableTagIsSetOnce(t *testing.T) {
 	for _, name := range []string{"immutable", "new tags only"} {

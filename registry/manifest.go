@@ -53,13 +53,27 @@ func (p Repository) taggedManifest(ctx context.Context, t Tag) (*Manifest, error
 			return nil, storeError("read a tag", err)
 		}
 		m, err := p.readManifest(ctx, from, Digest{tag.Digest})
+		if err == nil {
+			return m.as(tag.MediaType), nil
+		}
 		if !isAbsent(err) {
-			return m, storeError("read a manifest", err)
+			return nil, storeError("read a manifest", err)
 		}
 		if from = p.store; attempt > 0 {
 			gone = tag.Digest
 		}
 	}
+}
+
+// as returns m as the media type by which a tag names it. The digest is of the bytes alone: the same bytes may have been pushed as
+// something else since, and that moves no tag.
+func (m *Manifest) as(mediaType string) *Manifest {
+	if mediaType == "" || mediaType == m.MediaType {
+		return m
+	}
+	named := *m
+	named.MediaType = mediaType
+	return &named
 }
 
 // readManifest reads a manifest and makes sure that its bytes are what the digest names. The result may be shared.
@@ -122,7 +136,7 @@ func (p Repository) PutManifest(ctx context.Context, push ManifestPush) (*Manife
 	if push.Reference.IsTag() {
 		tags = append([]Tag{push.Reference.Tag}, tags...)
 	}
-	push.id, push.digest = randomHex(8), m.Digest
+	push.id, push.digest, push.MediaType = randomHex(8), m.Digest, m.MediaType
 	found, err := p.findTags(ctx, tags, push) // early, so that a push that has lost writes nothing
 	if err != nil {
 		return nil, err

@@ -73,7 +73,7 @@ func (p Repository) checkTag(ctx context.Context, t Tag, push ManifestPush) (tag
 	if err := p.checkCondition(ctx, t, Digest{rec.Digest}, push); err != nil {
 		return before, err
 	}
-	return before, p.checkMove(ctx, t, Digest{rec.Digest}, push)
+	return before, p.checkMove(ctx, t, rec.tagState, push)
 }
 
 // checkCondition checks what a push asks of a tag that is at a digest.
