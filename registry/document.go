@@ -93,7 +93,7 @@ func parseDocument(contentType string, body []byte) (*document, error) {
 		return nil, &Error{Code: ManifestInvalid, Message: "the manifest has a member of the wrong type: " + mismatch.Error()}
 	case m.MediaType != "" && m.MediaType != mediaType:
 		return nil, newError(ManifestInvalid, "the manifest says it is %q, the request says %q", clip(m.MediaType), clip(mediaType))
-	case strings.HasPrefix(mediaType, dockerSchema1), known && m.SchemaVersion == 1:
+	case isSchema1(mediaType), known && m.SchemaVersion == 1:
 		return nil, newError(ManifestInvalid, "manifests of Docker's schema 1 are not supported; push schema 2 or an OCI manifest")
 	case known && m.Manifests != nil && (m.Layers != nil || m.Config != nil):
 		return nil, newError(ManifestInvalid, "the manifest is ambiguous: it has manifests beside a config or layers")
@@ -106,7 +106,12 @@ func parseDocument(contentType string, body []byte) (*document, error) {
 	return doc, nil
 }
 
-// outerType returns the media type of a Content-Type, without its parameters.
+func isSchema1(mediaType string) bool {
+	return strings.HasPrefix(strings.ToLower(mediaType), dockerSchema1)
+}
+
+// outerType returns the media type of a Content-Type, without its parameters. One that is not known stays as it is written: a
+// manifest that says its type inside says it so, and gets it back so.
 func outerType(contentType string) (string, error) {
 	if contentType == "" {
 		return "", nil
@@ -118,10 +123,13 @@ func outerType(contentType string) (string, error) {
 	switch {
 	case mediaType == "application/json", mediaType == "application/octet-stream", mediaType == "application/x-www-form-urlencoded":
 		return "", nil // what clients send that do not say: the manifest says it
-	case !strings.HasSuffix(mediaType, "+json") && !strings.HasPrefix(mediaType, dockerSchema1):
+	case !strings.HasSuffix(mediaType, "+json") && !isSchema1(mediaType):
 		return "", newError(ManifestInvalid, "the content type %q is not that of a manifest", clip(mediaType))
+	case isKnownType(mediaType):
+		return mediaType, nil
 	}
-	return mediaType, nil
+	written, _, _ := strings.Cut(contentType, ";")
+	return strings.TrimSpace(written), nil
 }
 
 // innerType returns the media type of a manifest that came without one: what it says itself, if that is the type of a

@@ -15,6 +15,7 @@ const (
 	dockerListType  = "application/vnd.docker.distribution.manifest.list.v2+json"
 	artifactType    = "application/vnd.oci.artifact.manifest.v1+json"
 	futureType      = "application/vnd.example.future.v7+json"
+	mixedType       = "application/vnd.Example.Thing.v1+json"
 
 	digestA = "sha256:aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
 	digestB = "sha256:bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb"
@@ -46,6 +47,9 @@ var accepted = []struct{ contentType, body, want string }{
 	{artifactType, `{}`, artifactType},
 	{futureType, `{"schemaVersion":1,"layers":"of a kind yet unknown"}`, futureType},
 	{futureType, `{"config":7,"subject":"somebody"}`, futureType},
+	{mixedType, `{"mediaType":"` + mixedType + `"}`, mixedType},
+	{mixedType + " ; charset=utf-8", `{}`, mixedType},
+	{"", `{"mediaType":"` + mixedType + `"}`, mixedType},
 	{futureType, `{"subject":{"name":"somebody"}}`, futureType},
 	{futureType, `{$future,"manifests":[],"layers":[]}`, futureType},
 	{"", `{$2,"config":$A,"layers":[]}`, imageType},
@@ -97,6 +101,8 @@ var refused = []struct{ why, contentType, body string }{
 	{"a broken media type", "application/;x", `{$2,"config":$A,"layers":[]}`},
 	{"a long media type", "application/" + strings.Repeat("x", 255) + "+json", `{}`},
 	{"schema 1", "application/vnd.docker.distribution.manifest.v1+json", `{"schemaVersion":1,"fsLayers":[]}`},
+	{"schema 1 in capitals", "application/vnd.docker.distribution.MANIFEST.v1+json", `{"fsLayers":[]}`},
+	{"another type inside, by its case", mixedType, `{"mediaType":"` + strings.ToLower(mixedType) + `"}`},
 	{"signed schema 1", "application/vnd.docker.distribution.manifest.v1+prettyjws", `{"schemaVersion":1,"signatures":[]}`},
 	{"schema 1 without a type", "application/json", `{"schemaVersion":1,"fsLayers":[]}`},
 	{"no schema version", imageType, `{"config":$A,"layers":[]}`},
@@ -162,7 +168,7 @@ func FuzzManifest(f *testing.F) {
 		if inner, ok := members["mediaType"].(string); ok && inner != "" && inner != mediaType {
 			t.Errorf("taken as %q, and says %q", mediaType, inner)
 		}
-		if !strings.HasSuffix(mediaType, "+json") {
+		if !strings.HasSuffix(strings.ToLower(mediaType), "+json") {
 			t.Errorf("taken as %q", mediaType)
 		}
 		if found, parsed := registry.MentionedDigests(body); !slices.Equal(found, parsed) {
