@@ -4,13 +4,17 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"iter"
 	"net/http"
 	"slices"
 	"strings"
 	"testing"
 
 	"berth/auth"
+	"berth/registry"
 	"berth/registry/gate"
+	"berth/storage"
+	"berth/storage/memory"
 )
 
 // rights lets each subject do what a table says: "who action repository".
@@ -221,5 +225,44 @@ func TestCORS(t *testing.T) {
 			asked.answer = test.answer
 			w.run(asked, exchange{do: "GET /v2/", header: "Origin: https://ui.test", want: 403, answer: test.answer})
 		})
+	}
+}
+
+// A lister counts how often a store is asked for a listing.
+type lister struct {
+	storage.Driver
+	asked int
+}
+
+func (l *lister) List(ctx context.Context, prefix, after string) iter.Seq2[storage.Info, error] {
+	l.asked++
+	return l.Driver.List(ctx, prefix, after)
+}
+
+// TestCatalogOfFew: who may pull from one of many repositories costs the store few calls.
+func TestCatalogOfFew(t *testing.T) {
+	store := &lister{Driver: memory.New()}
+	reg, err := registry.Open(t.Context(), store, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range 5000 {
+		key := fmt.Sprintf("catalog/r%04d!", i)
+		if _, err := store.Put(t.Context(), key, strings.NewReader("{}\n"), 3, storage.Absent()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	a, err := New(reg, byHeader{}, rights{"ann list ": true, "ann pull r0001": true, "ann pull r4999": true}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	w := &world{t: t, handler: a}
+	w.run(
+		exchange{do: "GET /v2/_catalog", header: "User: ann", want: 200, content: "{\"repositories\":[\"r0001\",\"r4999\"]}\n", answer: "Link:"},
+		exchange{do: "GET /v2/_catalog?n=1", header: "User: ann", want: 200, content: "{\"repositories\":[\"r0001\"]}\n"},
+		exchange{do: "GET /v2/_catalog?n=1&last=r0001", header: "User: ann", want: 200, content: "{\"repositories\":[\"r4999\"]}\n", answer: "Link:"},
+	)
+	if store.asked > 16 {
+		t.Errorf("the store was asked %d times", store.asked)
 	}
 }

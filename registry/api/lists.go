@@ -81,7 +81,8 @@ func appendNames(b []byte, names []string) []byte {
 	return b
 }
 
-// catalog lists the repositories that the client may see.
+// catalog lists the repositories that the client may see. The fewer of them it may, the more are asked of the domain at a time:
+// each time costs a call of the store, or a look into large folders.
 func (a *API) catalog(c *call) error {
 	n := c.n
 	if n < 0 {
@@ -90,10 +91,10 @@ func (a *API) catalog(c *call) error {
 	n = min(n, a.o.MaxCatalog)
 	var names []string
 	after, more := c.last, n > 0
-	for more && len(names) < n {
+	for size := max(n, defaultCatalog); more && len(names) < n; size = min(2*size, listBatch) {
 		var page []registry.Name
 		var err error
-		if page, more, err = a.registry.Catalog(c.r.Context(), after, max(n-len(names), defaultCatalog)); err != nil {
+		if page, more, err = a.registry.Catalog(c.r.Context(), after, size); err != nil {
 			return err
 		}
 		if len(page) == 0 {
