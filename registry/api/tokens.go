@@ -7,6 +7,7 @@ import (
 	"mime"
 	"net/http"
 	"net/url"
+	"os"
 	"strconv"
 	"time"
 
@@ -18,8 +19,12 @@ import (
 // has them (section "Extensions"), so that whatever leads to /v2/ leads there, too.
 const tokenPath = "/v2/_berth/auth/token"
 
-// maxLoginForm bounds the form of a login, in bytes: an ID token is the longest part of one.
-const maxLoginForm = 64 << 10
+// Bounds of the form of a login, of whose sender nothing is known yet: bytes, of which an ID token is the longest part, and the
+// time that it may take, however steadily it comes.
+const (
+	maxLoginForm = 64 << 10
+	maxLoginTime = 10 * time.Second
+)
 
 func (a *API) sendsForPasses() bool { return a.o.Passes != nil && a.o.SendForPasses() }
 
@@ -68,7 +73,7 @@ func readForm(c *call) (url.Values, error) {
 	if t, _, err := mime.ParseMediaType(c.r.Header.Get("Content-Type")); err != nil || t != "application/x-www-form-urlencoded" {
 		return nil, invalid("the body of the request is not a form")
 	}
-	body, err := io.ReadAll(io.LimitReader(c.body(), maxLoginForm+1))
+	body, err := io.ReadAll(io.LimitReader(promptBody{c.body(), time.Now().Add(maxLoginTime)}, maxLoginForm+1))
 	if err != nil {
 		return nil, err
 	}
@@ -85,6 +90,20 @@ func readForm(c *call) (url.Values, error) {
 		}
 	}
 	return form, nil
+}
+
+// A promptBody breaks off when it is not over in time.
+type promptBody struct {
+	body  io.Reader
+	until time.Time
+}
+
+func (b promptBody) Read(p []byte) (int, error) {
+	n, err := b.body.Read(p)
+	if err == nil && time.Now().After(b.until) {
+		err = &bodyError{os.ErrDeadlineExceeded}
+	}
+	return n, err
 }
 
 // login returns a request with the credentials of a form in its header, and otherwise like r.

@@ -3,6 +3,7 @@ package api
 import (
 	"encoding/base64"
 	"encoding/json"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -10,6 +11,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"golang.org/x/crypto/bcrypt"
@@ -195,4 +197,28 @@ func TestTokensOfNobody(t *testing.T) {
 		exchange{do: "GET " + tokenPath, want: 401, code: "UNAUTHORIZED", answer: `WWW-Authenticate: Basic realm="yard"`},
 		exchange{do: "GET " + tokenPath, header: annBasic, want: 200},
 	)
+}
+
+// A drip is a body of which a byte comes every second.
+type drip struct{ body io.Reader }
+
+func (d drip) Read(p []byte) (int, error) {
+	time.Sleep(time.Second)
+	return d.body.Read(p[:1])
+}
+
+// TestLoginInTime: nobody holds a connection by a form that never ends.
+func TestLoginInTime(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newPassWorld(t, Options{})
+		for form, want := range map[string]int{"x=y": 400, "grant_type=password&username=ann&password=x": 408} {
+			r := httptest.NewRequest("POST", tokenPath, drip{strings.NewReader(form)})
+			r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+			answer, start := httptest.NewRecorder(), time.Now()
+			w.handler.ServeHTTP(answer, r)
+			if took := time.Since(start); answer.Code != want || took > maxLoginTime+2*time.Second {
+				t.Errorf("%s: answered %d after %v", form, answer.Code, took)
+			}
+		}
+	})
 }
