@@ -65,21 +65,19 @@ func (u *urls) path(r *http.Request, path string) string {
 	return u.prefix + path
 }
 
-// requestOrigin returns the scheme and host that a client used, as far as the proxies between tell (RFC 7239, or the
-// X-Forwarded headers before it); "" when nothing usable does, which leaves a URL relative. Whatever is not a plain
-// scheme or host is ignored.
+// requestOrigin returns the scheme and host that a client used, as far as the proxies between tell (RFC 7239, or what that does
+// not tell the X-Forwarded headers before it: many a Forwarded has for= alone); "" when nothing usable does, which leaves a URL
+// relative. Whatever is not a plain scheme or host is ignored.
 func requestOrigin(r *http.Request) string {
-	scheme, host := "http", r.Host
+	scheme := "http"
 	if r.TLS != nil {
 		scheme = "https"
 	}
-	if forwarded := firstOf(r.Header.Get("Forwarded")); forwarded != "" {
-		proto, name := parseForwarded(forwarded)
-		scheme, host = orValid(proto, scheme, validScheme), orValid(name, host, validHost)
-	} else {
-		scheme = orValid(strings.ToLower(firstOf(r.Header.Get("X-Forwarded-Proto"))), scheme, validScheme)
-		name := firstOf(r.Header.Get("X-Forwarded-Host"))
-		host = orValid(name, host, validHost)
+	proto, host := parseForwarded(firstOf(r.Header.Get("Forwarded")))
+	scheme = orValid(strings.ToLower(firstOf(r.Header.Get("X-Forwarded-Proto"))), scheme, validScheme)
+	scheme = orValid(proto, scheme, validScheme)
+	if !validHost(host) {
+		host = orValid(firstOf(r.Header.Get("X-Forwarded-Host")), r.Host, validHost)
 		host = withPort(host, scheme, firstOf(r.Header.Get("X-Forwarded-Port")))
 	}
 	if !validHost(host) {

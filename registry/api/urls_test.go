@@ -37,6 +37,8 @@ func TestLocation(t *testing.T) {
 		{name: "port of an address", header: header{"X-Forwarded-Host": "[::1]", "X-Forwarded-Port": "81"}, want: "http://[::1]:81/v2/a"},
 		{name: "the host has a port", header: header{"X-Forwarded-Host": "x.test:1", "X-Forwarded-Port": "2"}, want: "http://x.test:1/v2/a"},
 		{name: "forwarded wins", header: header{"Forwarded": `for=1.2.3.4;Proto=https;host="x.test:9", host=y.test`, "X-Forwarded-Host": "z.test"}, want: "https://x.test:9/v2/a"},
+		{name: "forwarded for, and no more", header: header{"Forwarded": "for=1.2.3.4", "X-Forwarded-Proto": "https", "X-Forwarded-Host": "x.test"}, want: "https://x.test/v2/a"},
+		{name: "forwarded proto", header: header{"Forwarded": "for=1.2.3.4;proto=https", "X-Forwarded-Proto": "http", "X-Forwarded-Host": "x.test"}, want: "https://x.test/v2/a"},
 		{name: "forwarded prefix", header: header{"X-Forwarded-Prefix": "/reg/"}, want: "http://registry.test:5000/reg/v2/a"},
 
 		{name: "odd proto", header: header{"X-Forwarded-Proto": "javascript"}, want: "http://registry.test:5000/v2/a"},
