@@ -275,6 +275,8 @@ func TestBlobs(t *testing.T) {
 		exchange{do: get, header: "Range: bytes=5-", want: 416, answer: "Content-Range: bytes */5\nETag:"},
 		exchange{do: get, header: "Range: bytes=3-0", want: 416, answer: "Content-Range: bytes */5"},
 		exchange{do: get, header: "Range: pages=1-2", want: 200, content: "hello"},
+		exchange{do: head, header: "Range: bytes=1-3", want: 200, answer: "Content-Length: 5\nContent-Range:"},
+		exchange{do: head, header: "Range: bytes=9-", want: 200, answer: "Content-Length: 5\nContent-Range:"},
 		exchange{do: get, header: "Range: bytes=" + strings.Repeat("0-0,", maxRanges), want: 200, content: "hello"},
 		exchange{do: get, header: "Range: bytes=1-3\nIf-Range: \"{hello}\"", want: 206, content: "ell"},
 		exchange{do: get, header: "Range: bytes=1-3\nIf-Range: \"{other}\"", want: 200, content: "hello"},

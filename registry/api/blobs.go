@@ -105,8 +105,10 @@ func (w *watchedReader) Close() error {
 	return w.content.Close()
 }
 
-// headBlob answers HEAD, by which a client asks before it relies on a blob being there.
+// headBlob answers HEAD, by which a client asks before it relies on a blob being there. It is about the whole blob: Range is for
+// GET alone (RFC 9110, section 14.2).
 func (a *API) headBlob(c *call) error {
+	c.r.Header.Del("Range")
 	b, err := a.repository(c).CheckBlob(c.r.Context(), c.digest)
 	if err != nil {
 		return err
