@@ -14,7 +14,7 @@ import (
 )
 
 func newAuth(env environment) *cobra.Command {
-	command := &cobra.Command{Use: "auth", Short: "Explain who may do what", Example: "  berth auth can-i user:ann push team-a/app", Args: usage(cobra.NoArgs)}
+	command := &cobra.Command{Use: "auth", Short: "Explain who may do what", Example: "  berth auth can-i user:ann push team-a/app", Args: usage(noArgs)}
 	command.RunE = func(cmd *cobra.Command, _ []string) error { return cmd.Help() }
 	var config string
 	canI := &cobra.Command{

@@ -13,7 +13,7 @@ import (
 )
 
 func newConfig(env environment) *cobra.Command {
-	config := &cobra.Command{Use: "config", Short: "Check and show configurations", Example: "  berth config check config.yml", Args: usage(cobra.NoArgs)}
+	config := &cobra.Command{Use: "config", Short: "Check and show configurations", Example: "  berth config check config.yml", Args: usage(noArgs)}
 	config.RunE = func(cmd *cobra.Command, _ []string) error { return cmd.Help() }
 	config.AddCommand(newCheck(env), &cobra.Command{
 		Use: "show [FILE]", Short: "Print the effective configuration and where each value comes from",

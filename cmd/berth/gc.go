@@ -33,7 +33,7 @@ func newGC(env environment) *cobra.Command {
 		Long: "gc is about the collection of a server that runs: what no manifest names any more is removed while it serves, without\n" +
 			"stopping anything (docs/operations.md, \"Collection\"). For a server that is stopped there is `berth garbage-collect`.",
 		Example: "  berth gc status\n  berth gc run --dry-run",
-		Args:    usage(cobra.NoArgs),
+		Args:    usage(noArgs),
 		RunE:    func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	g.remote = newRemote(cmd, env)
@@ -57,7 +57,7 @@ func (g *gcCommand) newRun() *cobra.Command {
 			"gc.grace stays. With --dry-run nothing is removed: what would be is listed, each with why and how much it is. While requests\n" +
 			"come in, a run holds back; with --fast it does not, for a disk that is nearly full.",
 		Example: "  berth gc run --config /etc/berth/config.yml\n  berth gc run --dry-run\n  berth gc run --json | jq 'select(.report).report'",
-		Args:    usage(cobra.NoArgs),
+		Args:    usage(noArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return g.run(cmd.Context(), in)
 		},
@@ -199,7 +199,7 @@ func sizeText(n int64) string {
 func (g *gcCommand) newStatus() *cobra.Command {
 	return &cobra.Command{
 		Use: "status", Short: "Tell whether a collection is under way, what the last one did, and when the next begins",
-		Example: "  berth gc status --config /etc/berth/config.yml\n  berth gc status --json | jq .last.layers", Args: usage(cobra.NoArgs),
+		Example: "  berth gc status --config /etc/berth/config.yml\n  berth gc status --json | jq .last.layers", Args: usage(noArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			var s admin.GCStatus
 			err := g.ask(cmd.Context(), "/v1/gc/status", &s, func(ctx context.Context, from *process.Stopped) (err error) {
@@ -253,7 +253,7 @@ func (g *gcCommand) newHistory() *cobra.Command {
 	var n int
 	cmd := &cobra.Command{
 		Use: "history", Short: "Tell what the last collections did, the newest first",
-		Example: "  berth gc history -n 3\n  berth gc history --json | jq '.[0]'", Args: usage(cobra.NoArgs),
+		Example: "  berth gc history -n 3\n  berth gc history --json | jq '.[0]'", Args: usage(noArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			var reports []*gc.Report
 			err := g.ask(cmd.Context(), "/v1/gc/history?n="+strconv.Itoa(n), &reports, func(ctx context.Context, from *process.Stopped) (err error) {

@@ -72,7 +72,6 @@ func newRoot(env environment) *cobra.Command {
 			return serve(cmd.Context(), args[0], env)
 		},
 	}
-	root.SuggestionsMinimumDistance = 2
 	root.SetOut(env.stdout)
 	root.SetErr(env.stderr)
 	root.SetVersionTemplate("{{.Version}}\n")
@@ -97,15 +96,12 @@ func commandOrFile(root *cobra.Command, args []string) error {
 	if len(args) > 1 {
 		problem = fmt.Sprintf("%q is no command", args[0])
 	}
-	if near := root.SuggestionsFor(args[0]); len(near) > 0 {
-		problem += "; did you mean " + strings.Join(near, " or ") + "?"
-	}
-	return errors.New(problem)
+	return errors.New(problem + suggestion(root, args[0]))
 }
 
 func newVersion(env environment) *cobra.Command {
 	return &cobra.Command{
-		Use: "version", Short: "Print the version", Args: usage(cobra.NoArgs),
+		Use: "version", Short: "Print the version", Args: usage(noArgs),
 		RunE: func(*cobra.Command, []string) error {
 			_, err := fmt.Fprintln(env.stdout, versionText())
 			return err
@@ -115,6 +111,25 @@ func newVersion(env environment) *cobra.Command {
 
 func versionText() string {
 	return fmt.Sprintf("berth %s %s/%s %s", version, runtime.GOOS, runtime.GOARCH, runtime.Version())
+}
+
+// noArgs takes no arguments; one of a command that has others below it was meant to be one of them.
+func noArgs(cmd *cobra.Command, args []string) error {
+	switch {
+	case len(args) == 0:
+		return nil
+	case !cmd.HasAvailableSubCommands():
+		return fmt.Errorf("%s takes no arguments, and got %q", cmd.CommandPath(), args[0])
+	}
+	return fmt.Errorf("%s has no command %q%s", cmd.CommandPath(), args[0], suggestion(cmd, args[0]))
+}
+
+func suggestion(cmd *cobra.Command, mistyped string) string {
+	cmd.SuggestionsMinimumDistance = 2
+	if near := cmd.SuggestionsFor(mistyped); len(near) > 0 {
+		return "; did you mean " + strings.Join(near, " or ") + "?"
+	}
+	return ""
 }
 
 // usage marks the errors of a check of arguments.

@@ -78,7 +78,8 @@ func TestCommands(t *testing.T) {
 		{args: []string{"nonsense"}, code: 2, stderr: `^berth: "nonsense" is neither a command nor a file\n`},
 		{args: []string{"serve", "--port"}, code: 2, stderr: "^berth: unknown flag"},
 		{args: []string{"serve", "a", "b"}, code: 2, stderr: "^berth: accepts at most 1"},
-		{args: []string{"config", "chek", "x"}, code: 2, stderr: "^berth: unknown command"},
+		{args: []string{"config", "chek", "x"}, code: 2, stderr: `^berth: berth config has no command "chek"; did you mean check\?\n`},
+		{args: []string{"status", "x"}, code: 2, stderr: `^berth: berth status takes no arguments, and got "x"\n`},
 		{args: []string{"user", "add"}, code: 2, stderr: `berth: usage: berth user add \[FILE\] NAME \[flags\]; .berth user add --help. tells more`},
 	} {
 		var stdout, stderr bytes.Buffer

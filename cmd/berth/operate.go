@@ -24,7 +24,7 @@ func newReload(env environment) *cobra.Command {
 			"key, and is an error of this command. What waits for a restart is listed: that is all but\n  " +
 			strings.Join(process.Reloadable(), "\n  "),
 		Example: "  berth reload\n  berth reload --config /etc/berth/config.yml\n  berth reload --socket /run/berth/socket",
-		Args:    usage(cobra.NoArgs),
+		Args:    usage(noArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			var done admin.Reloaded
 			if err := r.do(cmd.Context(), http.MethodPost, "/v1/reload", nil, &done); err != nil {
@@ -61,13 +61,13 @@ func newReadOnly(env environment) *cobra.Command {
 			"holds until it is switched back, storage.maintenance.readonly is changed and reloaded, or the process ends. Another reload\n" +
 			"does not end it.",
 		Example: "  berth readonly on --config /etc/berth/config.yml\n  berth readonly status\n  berth readonly off",
-		Args:    usage(cobra.NoArgs),
+		Args:    usage(noArgs),
 		RunE:    func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	r = newRemote(cmd, env)
 	add := func(use, short string, method string, in any) {
 		cmd.AddCommand(&cobra.Command{
-			Use: use, Short: short, Example: "  berth readonly " + use + " --config /etc/berth/config.yml", Args: usage(cobra.NoArgs),
+			Use: use, Short: short, Example: "  berth readonly " + use + " --config /etc/berth/config.yml", Args: usage(noArgs),
 			RunE: func(cmd *cobra.Command, _ []string) error {
 				var state admin.ReadOnly
 				if err := r.do(cmd.Context(), method, "/v1/readonly", in, &state); err != nil {
@@ -103,10 +103,10 @@ func newStatus(env environment) *cobra.Command {
 	var asJSON bool
 	cmd := &cobra.Command{
 		Use: "status", Short: "Tell how the server is",
-		Long: "status asks the server that runs with a configuration how it is: version, storage, who may log in, read-only mode,\n" +
-			"uploads that were begun, and until when its certificates are good.",
+		Long: "status asks the server that runs with a configuration how it is: version, storage, whether requests and changes\n" +
+			"are taken and if not, why, who may log in, read-only mode, uploads that were begun, and until when its certificates are good.",
 		Example: "  berth status --config /etc/berth/config.yml\n  berth status --json | jq .storage.ready",
-		Args:    usage(cobra.NoArgs),
+		Args:    usage(noArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			var s admin.Status
 			if err := r.do(cmd.Context(), http.MethodGet, "/v1/status", nil, &s); err != nil {
@@ -123,6 +123,17 @@ func newStatus(env environment) *cobra.Command {
 	return cmd
 }
 
+func describeHealth(h admin.Health) string {
+	reasons := strings.Join(h.Reasons, "; ")
+	switch {
+	case !h.Ready:
+		return "not ready: " + reasons
+	case !h.Writable:
+		return "ready, but changes are refused: " + reasons
+	}
+	return "ready"
+}
+
 func printStatus(w io.Writer, s admin.Status, now time.Time) error {
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	row := func(name, format string, args ...any) {
@@ -137,6 +148,7 @@ func printStatus(w io.Writer, s admin.Status, now time.Time) error {
 	}
 	row("listening", "%s (%s)", strings.Join(s.Addresses, ", "), protocol)
 	row("storage", "%s: %s", strings.TrimSpace(s.Storage.Driver+" "+s.Storage.Place), cmp.Or(s.Storage.Problem, "ready"))
+	row("health", "%s", describeHealth(s.Health))
 	row("auth", "%s", s.Auth)
 	row("read-only", "%s", describeReadOnly(s.ReadOnly))
 	if u := s.Uploads; u == nil {

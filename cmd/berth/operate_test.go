@@ -229,6 +229,19 @@ func TestSwitchedUnderLoad(t *testing.T) {
 	g.stop()
 }
 
+func TestDescribeHealth(t *testing.T) {
+	full := []string{"the storage is full"}
+	for want, health := range map[string]admin.Health{
+		"ready":                          {Ready: true, Writable: true},
+		"not ready: the storage is full": {Reasons: full},
+		"ready, but changes are refused: the storage is full": {Ready: true, Reasons: full},
+	} {
+		if got := describeHealth(health); got != want {
+			t.Errorf("got %q, want %q", got, want)
+		}
+	}
+}
+
 func TestStatus(t *testing.T) {
 	dir := t.TempDir()
 	if err := writeSelfSigned(dir, []string{"r.example.com"}); err != nil {
@@ -239,7 +252,7 @@ func TestStatus(t *testing.T) {
 			"'127.0.0.1:0', tls: {certificate: "+dir+"/tls.crt, key: "+dir+"/tls.key}, admin: {socket: DIR/own}").Replace(operateConfig)
 	})
 	g.command(0, `(?s)^version +devel\nprocess +\d+, since .*\nconfiguration +.*config.yml\nlistening +127.0.0.1:\d+ \(https\)\n`+
-		`storage +filesystem .*store: ready\nauth +htpasswd\nread-only +off\nuploads +0 begun, 0 being received\nrequests +read: 0 of \d+ running, .*limit +http.maxconnections 10000\n`+
+		`storage +filesystem .*store: ready\nhealth +ready\nauth +htpasswd\nread-only +off\nuploads +0 begun, 0 being received\nrequests +read: 0 of \d+ running, .*limit +http.maxconnections 10000\n`+
 		`.*certificate +http.tls.certificate, until \d+-\d\d-\d\d \(36[45] days\): r.example.com\n$`, "", "status")
 	var out bytes.Buffer
 	if code := run(t.Context(), []string{"status", "--json", "--socket", g.dir + "/own"}, environment{nil, nil, &out, &out}); code != 0 {
@@ -288,8 +301,8 @@ func TestNobodyServes(t *testing.T) {
 		{args: []string{"status", "--config", config("off.yml", "inmemory\nhttp: {admin: {disabled: true}}\n")}, code: 1, stderr: "turns the socket for commands off"},
 		{args: []string{"status", "--config", dir + "/none"}, code: 1, stderr: "^berth: status: read the configuration: .*none"},
 		{args: []string{"readonly"}, stdout: "(?s)holds until.*Examples:.*Available Commands:"},
-		{args: []string{"readonly", "maybe"}, code: 2, stderr: `unknown command "maybe"`},
-		{args: []string{"reload", "now"}, code: 2, stderr: `unknown command "now"|accepts`},
+		{args: []string{"readonly", "maybe"}, code: 2, stderr: `readonly has no command "maybe"`},
+		{args: []string{"reload", "now"}, code: 2, stderr: `takes no arguments, and got "now"`},
 		{args: []string{"reload", "--help"}, stdout: "(?s)SIGHUP.*Examples:.*--socket"},
 		{args: []string{"status", "--help"}, stdout: "(?s)Examples:.*--json"},
 		{args: []string{"readonly", "on", "--help"}, stdout: "(?s)Refuse changes.*Examples:"},

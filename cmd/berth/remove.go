@@ -12,7 +12,7 @@ import (
 )
 
 func newRepository(env environment) *cobra.Command {
-	cmd := &cobra.Command{Use: "repository", Short: "Delete repositories", Example: "  berth repository delete team/app", Args: usage(cobra.NoArgs)}
+	cmd := &cobra.Command{Use: "repository", Short: "Delete repositories", Example: "  berth repository delete team/app", Args: usage(noArgs)}
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error { return cmd.Help() }
 	r := newRemote(cmd, env)
 	var force bool

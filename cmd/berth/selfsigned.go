@@ -24,7 +24,7 @@ const selfSignedAge = 365 * 24 * time.Hour
 
 func newTLS(env environment) *cobra.Command {
 	parent := &cobra.Command{
-		Use: "tls", Short: "Make certificates for trying out TLS (http.tls)", Example: "  berth tls self-signed --out tls", Args: usage(cobra.NoArgs),
+		Use: "tls", Short: "Make certificates for trying out TLS (http.tls)", Example: "  berth tls self-signed --out tls", Args: usage(noArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	var dir string

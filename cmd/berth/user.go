@@ -31,7 +31,7 @@ func newUser(env environment) *cobra.Command {
 			"that the configuration of --config names. A server that runs sees changes within a second.\n" +
 			"Passwords are asked for on the terminal, or read from standard input, one line; they are never arguments.",
 		Example: "  berth user add users.htpasswd ann\n  echo \"$PASSWORD\" | berth user add --config config.yml ann",
-		Args:    usage(cobra.NoArgs),
+		Args:    usage(noArgs),
 		RunE:    func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	user.PersistentFlags().StringVar(&f.config, "config", "", "take the file of users that this configuration `FILE` names")

@@ -11,6 +11,7 @@ type Status struct {
 	Addresses     []string      `json:"addresses"`
 	TLS           bool          `json:"tls"`
 	Storage       Storage       `json:"storage"`
+	Health        Health        `json:"health"`
 	Auth          string        `json:"auth"`
 	ReadOnly      ReadOnly      `json:"read_only"`
 	Requests      []Class       `json:"requests"` // being served now
@@ -26,6 +27,13 @@ type Storage struct {
 	Place   string `json:"place,omitempty"`
 	Ready   bool   `json:"ready"`
 	Problem string `json:"problem,omitempty"` // when it is not ready
+}
+
+// Health is what the server found last of what it watches.
+type Health struct {
+	Ready    bool     `json:"ready"`    // requests should be sent to it
+	Writable bool     `json:"writable"` // changes are not refused for the reasons
+	Reasons  []string `json:"reasons"`
 }
 
 // ReadOnly is whether changes are refused. Where On is not Configured, a command switched it.

@@ -26,6 +26,8 @@ func (c *commands) status(ctx context.Context) (admin.Status, error) {
 		Storage: admin.Storage{Driver: c.config.Storage.Driver(), Place: place(c.config.Storage)},
 		Limits:  bounds(c.reloader.config()), Certificates: []admin.Certificate{},
 	}
+	found := c.health.Report()
+	s.Health = admin.Health{Ready: found.Ready, Writable: found.Writable, Reasons: append([]string{}, found.Reasons...)}
 	stats := c.limits.gate.Stats()
 	s.Receiving = stats.Uploads
 	for class, q := range stats.Classes {
