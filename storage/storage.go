@@ -65,7 +65,8 @@ type Driver interface {
 	// [ErrConflict].
 	Delete(ctx context.Context, key string, cond Cond) error
 	// List yields the objects whose key begins with prefix and is greater than after, in the byte order of whole keys.
-	// It stops at the first error. An object put or deleted while listing may or may not be seen; all others are.
+	// It stops at the first error. An object that comes or goes while listing may or may not be seen; all others are, also
+	// those that are replaced meanwhile.
 	List(ctx context.Context, prefix, after string) iter.Seq2[Info, error]
 }
 

@@ -1,9 +1,11 @@
 package filesystem
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"iter"
 	"os"
@@ -89,6 +91,8 @@ func (l *listing) open(folder string) (*os.File, []string, error) {
 	if err := l.ctx.Err(); err != nil {
 		return nil, nil, err
 	}
+	changed := l.d.flights.watch(folder)
+	defer changed()
 	f, err := os.OpenFile(filepath.Join(l.d.objects, folder), os.O_RDONLY|syscall.O_DIRECTORY|syscall.O_NOFOLLOW, 0)
 	if isMissing(err) {
 		return nil, nil, nil
@@ -97,28 +101,43 @@ func (l *listing) open(folder string) (*os.File, []string, error) {
 		return nil, nil, classify(err)
 	}
 	entries, err := f.ReadDir(-1)
+	if err == nil && l.d.options.Shared { // what other processes replaced meanwhile is there at a second look, unless they do so again
+		var again []fs.DirEntry
+		if _, err = f.Seek(0, io.SeekStart); err == nil {
+			again, err = f.ReadDir(-1)
+		}
+		entries = append(entries, again...)
+	}
 	if err != nil && !isMissing(err) {
 		return nil, nil, errors.Join(classify(err), f.Close())
 	}
-	return f, l.names(folder, entries), nil
-}
-
-func (l *listing) names(folder string, entries []fs.DirEntry) []string {
 	names := make([]string, 0, len(entries))
-	all := strings.HasPrefix(folder, l.prefix) && (l.after == "" || folder > l.after)
 	for _, e := range entries {
-		name := e.Name()
 		if e.IsDir() {
-			name += "/"
-		} else if !e.Type().IsRegular() || isSilly(name) {
-			continue
-		}
-		if (all || l.wants(folder+name)) && storage.CheckKey(e.Name()) == nil {
-			names = append(names, name)
+			names = append(names, e.Name()+"/")
+		} else if e.Type().IsRegular() {
+			names = append(names, e.Name())
 		}
 	}
+	for _, name := range changed() {
+		if _, err := stat(f, name); err == nil {
+			names = append(names, name)
+		} else if !errors.Is(err, fs.ErrNotExist) {
+			return nil, nil, errors.Join(err, f.Close())
+		}
+	}
+	return f, l.choose(folder, names), nil
+}
+
+// choose returns the names in a folder that may be asked for, in their order, each once: a file that is replaced meanwhile
+// may have been read twice.
+func (l *listing) choose(folder string, names []string) []string {
+	all := strings.HasPrefix(folder, l.prefix) && (l.after == "" || folder > l.after)
+	names = slices.DeleteFunc(names, func(name string) bool {
+		return isSilly(name) || !all && !l.wants(folder+name) || storage.CheckKey(strings.TrimSuffix(name, "/")) != nil
+	})
 	slices.Sort(names)
-	return slices.Compact(names) // a file replaced meanwhile may have been read twice
+	return slices.Compact(names)
 }
 
 // wants reports whether key, or something under it if it is a folder, may be asked for.
@@ -138,16 +157,18 @@ func (l *listing) info(dir *os.File, name, key string) (storage.Info, error) {
 	if l.keysOnly {
 		return storage.Info{Key: key}, l.d.flights.settle(l.ctx, key)
 	}
-	var st unix.Stat_t
-	err := uninterrupted(func() error { return unix.Fstatat(int(dir.Fd()), name, &st, unix.AT_SYMLINK_NOFOLLOW) })
-	if settleErr := l.d.flights.settle(l.ctx, key); settleErr != nil {
-		return storage.Info{}, settleErr
-	}
-	if err != nil {
-		return storage.Info{}, readError(err)
-	}
-	if st.Mode&unix.S_IFMT != unix.S_IFREG {
-		return storage.Info{}, fs.ErrNotExist
+	st, err := stat(dir, name)
+	if err = cmp.Or(l.d.flights.settle(l.ctx, key), err); err != nil {
+		return storage.Info{}, err
 	}
 	return storage.Info{Key: key, Size: st.Size, ModTime: time.Unix(st.Mtim.Unix())}, nil
+}
+
+// stat describes a file in an open folder.
+func stat(dir *os.File, name string) (st unix.Stat_t, err error) {
+	err = readError(uninterrupted(func() error { return unix.Fstatat(int(dir.Fd()), name, &st, unix.AT_SYMLINK_NOFOLLOW) }))
+	if err == nil && st.Mode&unix.S_IFMT != unix.S_IFREG {
+		err = fs.ErrNotExist
+	}
+	return st, err
 }

@@ -91,7 +91,7 @@ func (d *Driver) setUp(root string) (err error) {
 	}
 	d.traits = traitsOf(d.rootDir)
 	d.syncer = syncer{sys: d.sys, root: d.rootDir, off: d.options.NoSync, traits: d.traits}
-	d.flights = flights{byKey: make(map[string]*flight)}
+	d.flights = flights{byKey: make(map[string]*flight), watches: make(map[*watch]struct{})}
 	d.space = space{limit: d.options.Limit}
 	d.folders = folders{
 		sys:       d.sys,

@@ -1,10 +1,12 @@
 package storagetest
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -17,6 +19,7 @@ var listTests = []test{
 	{"ListInfo", testListInfo},
 	{"ListBreak", testListBreak},
 	{"ListWhileDeleting", testListWhileDeleting},
+	{"ListWhileReplacing", testListWhileReplacing},
 	{"KeysWhileChanging", testKeysWhileChanging},
 }
 
@@ -175,5 +178,33 @@ func testListWhileDeleting(t *testing.T, d storage.Driver) {
 	}
 	if _, err := d.Stat(t.Context(), kept[0]); errors.Is(err, storage.ErrInvalidKey) || err != nil {
 		t.Errorf("Stat(%s) = %v", kept[0], err)
+	}
+}
+
+// testListWhileReplacing replaces objects again and again under listings, which must have all of them.
+func testListWhileReplacing(t *testing.T, d storage.Driver) {
+	var all []string
+	for i := range 400 {
+		all = append(all, fmt.Sprintf("r/%03d", i))
+	}
+	fill(t, d, all)
+	ctx, stop := context.WithCancel(t.Context())
+	var writers sync.WaitGroup
+	for i := range 4 {
+		writers.Go(func() {
+			for n := i; ctx.Err() == nil; n += 4 {
+				body := fmt.Sprint(n)
+				if _, err := d.Put(ctx, all[n*7%len(all)], strings.NewReader(body), int64(len(body)), storage.Cond{}); err != nil && ctx.Err() == nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	defer writers.Wait()
+	defer stop()
+	for range 20 {
+		if got := list(t, d, "r/", ""); !slices.Equal(got, all) {
+			t.Fatalf("a listing beside replacements has %d of %d keys", len(got), len(all))
+		}
 	}
 }

@@ -76,7 +76,7 @@ type disk struct {
 	mounted bool
 }
 
-// newDisk makes ext4 or xfs in a file and mounts it.
+// newDisk makes ext4, xfs or btrfs in a file and mounts it.
 func newDisk(t *testing.T, kind string, size int64, options string) *disk {
 	t.Helper()
 	needRoot(t)
