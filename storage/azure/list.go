@@ -67,8 +67,8 @@ func (d *Driver) page(ctx context.Context, prefix string, marker *string) (page 
 	name := d.name(prefix)
 	err = d.service.Do(ctx, remote.Call{Operation: "list", Key: prefix}, func(ctx context.Context) error {
 		out, err := d.client.NewListBlobsFlatPager(&container.ListBlobsFlatOptions{Prefix: &name, Marker: marker}).NextPage(ctx)
-		if err == nil && out.Segment != nil {
-			page, next = out.Segment.BlobItems, out.NextMarker
+		if page, next = nil, out.NextMarker; out.Segment != nil {
+			page = out.Segment.BlobItems
 		}
 		return err
 	})

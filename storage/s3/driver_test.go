@@ -104,6 +104,35 @@ func TestForeignKeys(t *testing.T) {
 	}
 }
 
+// TestEmptyPages wants a page without objects not to be taken for the end: a collection would take what follows for gone.
+func TestEmptyPages(t *testing.T) {
+	service := newFake()
+	d := openOver(t, over(service))
+	for i := range 2500 {
+		service.objects[fmt.Sprintf("root/blobs/%04d", i)] = fakeObject{body: []byte("x"), etag: `"e"`}
+	}
+	service.emptyPages = true
+	n := 0
+	for _, err := range d.List(t.Context(), "blobs/", "") {
+		if n++; err != nil {
+			t.Fatal(err)
+		}
+	}
+	if n != 2500 {
+		t.Errorf("List yields %d of 2500 objects", n)
+	}
+	service.stuckPages = true
+	for info, err := range d.List(t.Context(), "blobs/", "") {
+		if !errors.Is(err, storage.ErrUnavailable) {
+			t.Errorf("a listing that does not go on yields %+v, %v", info, err)
+		}
+		n = 0
+	}
+	if n != 0 {
+		t.Error("a listing that does not go on ends as if it were complete")
+	}
+}
+
 // TestTidy removes the parts of abandoned uploads of ours, and no others.
 func TestTidy(t *testing.T) {
 	service := newFake()
@@ -154,6 +183,13 @@ func TestDeleteAll(t *testing.T) {
 	service.requests = nil
 	if err := storage.DeleteAll(t.Context(), d, keys...); err != nil || len(service.objects) != 0 || len(service.requests) != 3 {
 		t.Errorf("DeleteAll = %v; %d objects are left after %d requests", err, len(service.objects), len(service.requests))
+	}
+}
+
+// TestPartlyDeleted: a service that may not delete some objects is not dead, which would keep everybody else from asking it.
+func TestPartlyDeleted(t *testing.T) {
+	if v := judge(fmt.Errorf("%w: data/x: AccessDenied", errPartly)); v.Dead || !v.Retry || !errors.Is(v.Class, storage.ErrUnavailable) {
+		t.Errorf("%+v", v)
 	}
 }
 

@@ -47,6 +47,8 @@ func judge(err error) remote.Verdict {
 	switch {
 	case errors.Is(err, storage.ErrUnavailable): // by the breaker
 		return remote.Verdict{Class: storage.ErrUnavailable}
+	case errors.Is(err, errPartly): // by a service that answers
+		return remote.Verdict{Class: storage.ErrUnavailable, Retry: true, Uncertain: true}
 	case slices.Contains(throttlingCodes, name), status == http.StatusTooManyRequests:
 		return remote.Verdict{Class: storage.ErrUnavailable, Retry: true}
 	case slices.Contains(fullCodes, name), status == http.StatusInsufficientStorage:

@@ -35,6 +35,8 @@ type traits struct {
 	noDeleteConditions bool
 	bareETags          bool // If-Match of PUT has no quotes, as Ceph 16 understands it
 	absentDeletes      bool // DELETE of what is not there passes under any condition
+	emptyPages         bool // there is a page without objects before each other one
+	stuckPages         bool // such a page leads nowhere
 }
 
 type fakeObject struct {
@@ -107,6 +109,9 @@ func (f *fake) serve(r *http.Request, key string, body []byte) remotetest.Answer
 	upload := f.uploads[query.Get("uploadId")]
 	switch {
 	case key == "" && r.Method == http.MethodGet && query.Get("list-type") == "2":
+		if f.emptyPages && query.Get("continuation-token") == "" || f.stuckPages {
+			return answer(200, "<ListBucketResult><IsTruncated>true</IsTruncated><NextContinuationToken>on</NextContinuationToken></ListBucketResult>")
+		}
 		return f.list(query.Get("prefix"), query.Get("start-after"), query.Get("max-keys"))
 	case key == "" && query.Has("uploads"):
 		return f.listUploads(query.Get("prefix"))

@@ -40,7 +40,7 @@ func (d *Driver) List(ctx context.Context, prefix, after string) iter.Seq2[stora
 					return
 				}
 			}
-			if !more || len(page) == 0 {
+			if !more {
 				return
 			}
 		}
@@ -72,6 +72,8 @@ func ignoreAbsent(err error) error {
 	return err
 }
 
+// page lists the objects that follow a key, one at least if there are more. A service may find nothing to show on its way, such
+// as old versions of what was deleted, and say where it goes on; that is not the end.
 func (d *Driver) page(ctx context.Context, prefix, after string) (page []types.Object, more bool, err error) {
 	if err := ctx.Err(); err != nil {
 		return nil, false, fmt.Errorf("list %s: %w", prefix, err)
@@ -80,12 +82,21 @@ func (d *Driver) page(ctx context.Context, prefix, after string) (page []types.O
 	if after != "" {
 		in.StartAfter = aws.String(d.name(after))
 	}
-	err = d.service.Do(ctx, remote.Call{Operation: "list", Key: prefix}, func(ctx context.Context) error {
-		out, err := d.client.ListObjectsV2(ctx, in)
-		if err == nil {
-			page, more = out.Contents, aws.ToBool(out.IsTruncated)
+	for {
+		var next *string
+		err = d.service.Do(ctx, remote.Call{Operation: "list", Key: prefix}, func(ctx context.Context) error {
+			out, err := d.client.ListObjectsV2(ctx, in)
+			if err == nil {
+				page, more, next = out.Contents, aws.ToBool(out.IsTruncated), out.NextContinuationToken
+			}
+			return err
+		})
+		if err != nil || !more || len(page) > 0 {
+			return page, more, err
 		}
-		return err
-	})
-	return page, more, err
+		if aws.ToString(next) == aws.ToString(in.ContinuationToken) { // also if there is none
+			return nil, false, fmt.Errorf("list %s: %w: the service says that there is more after %q, and does not go on", prefix, storage.ErrUnavailable, after)
+		}
+		in.ContinuationToken = next
+	}
 }

@@ -75,7 +75,7 @@ func (d *Driver) Compact(ctx context.Context, prefix string) (n int, err error) 
 		if err := d.DeleteAll(ctx, dead); err != nil {
 			return n, err
 		}
-		if n += len(dead); !more || len(page) == 0 {
+		if n += len(dead); !more {
 			return n, nil
 		}
 	}
