@@ -10,13 +10,14 @@ import (
 	"berth/metrics"
 	"berth/registry"
 	"berth/registry/gc"
+	"berth/storage"
 	"berth/storage/cached"
 	"berth/storage/open"
 )
 
-// collectorOptions are those of every collector of a store. Where one process has a store to itself, all are one holder: the
-// lease of one that was killed does not keep the next from collecting.
-func collectorOptions(c *configuration.Config, store *open.Store) gc.Options {
+// collectorOptions are those of every collector of a store, and the driver that it works with. Where one process has a store to
+// itself, all are one holder: the lease of one that was killed does not keep the next from collecting.
+func collectorOptions(c *configuration.Config, store *open.Store) (gc.Options, storage.Driver) {
 	o := gc.Options{Concurrency: c.GC.Concurrency, Rate: c.GC.RateLimit}
 	if purging := c.Storage.Maintenance.UploadPurging; purging.Enabled && !purging.DryRun {
 		o.UploadAge = purging.Age
@@ -24,20 +25,21 @@ func collectorOptions(c *configuration.Config, store *open.Store) gc.Options {
 	if store.Exclusive {
 		o.Holder = "berth"
 	}
-	return o
-}
-
-// collector makes the collector of a store that is served.
-func (p process) collector(store *open.Store, reg *registry.Registry) *gc.Collector {
-	o, driver := collectorOptions(p.config, store), store.Driver
-	o.Paused = p.guard.ReadOnly
-	o.Served = p.limits.gate.Admitted
+	driver := store.Driver
 	switch cache := driver.(type) {
 	case *cached.Driver:
 		o.Scan = cache.Unwrap() // what a collection reads, it reads once
 	case *cached.Shared:
 		driver, o.Swept = cache.Unwrap(), cache.Deleted
 	}
+	return o, driver
+}
+
+// collector makes the collector of a store that is served.
+func (p process) collector(store *open.Store, reg *registry.Registry) *gc.Collector {
+	o, driver := collectorOptions(p.config, store)
+	o.Paused = p.guard.ReadOnly
+	o.Served = p.limits.gate.Admitted
 	if p.metrics != nil {
 		o.Ended = func(r *gc.Report, err error) {
 			if !r.DryRun {

@@ -65,7 +65,8 @@ func OpenStopped(ctx context.Context, path string, environ []string, change bool
 	if err != nil {
 		return nil, errors.Join(err, store.Close())
 	}
-	collector := gc.New(store.Driver, reg, collectorOptions(c, store))
+	o, driver := collectorOptions(c, store)
+	collector := gc.New(driver, reg, o)
 	return &Stopped{Exclusive: store.Exclusive, Collector: collector, config: c, store: store}, nil
 }
 

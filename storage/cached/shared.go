@@ -49,6 +49,7 @@ type Shared struct {
 	epoch string // its key
 
 	asked  atomic.Uint64 // deletions that want a new epoch
+	owed   atomic.Bool   // an epoch could not be written
 	mu     sync.Mutex    // held while writing the epoch
 	marked uint64        // deletions that an epoch was written for
 }
@@ -104,7 +105,7 @@ func (s *Shared) PutAll(ctx context.Context, objects []storage.Object) ([]storag
 func (s *Shared) Delete(ctx context.Context, key string, cond storage.Cond) error {
 	defer s.reads.change(key)()
 	err := s.Driver.Delete(ctx, key, cond)
-	if s.reads.keep(key) && (err == nil || errors.Is(err, storage.ErrUnavailable)) { // which may have taken effect
+	if s.reads.keep(key) { // whatever the answer, it may have taken effect: the reply may be lost, and the caller may have left
 		err = errors.Join(err, s.mark(ctx))
 	}
 	return err
@@ -119,7 +120,8 @@ func (s *Shared) Keys(ctx context.Context, prefix, after string) iter.Seq2[strin
 // for which [Shared.Delete] would write an epoch each.
 func (s *Shared) Deleted(ctx context.Context) error { return s.mark(ctx) }
 
-// mark writes a new epoch. Deletions at the same time share it.
+// mark writes a new epoch. Deletions at the same time share it. One that could not be written is still owed: who asks for the
+// deletion again is told that there is nothing to delete.
 func (s *Shared) mark(ctx context.Context) error {
 	ticket := s.asked.Add(1)
 	s.mu.Lock()
@@ -132,9 +134,11 @@ func (s *Shared) mark(ctx context.Context) error {
 	upTo := s.asked.Load()
 	content := rand.Text()
 	if _, err := s.Driver.Put(ctx, s.epoch, strings.NewReader(content), int64(len(content)), storage.Cond{}); err != nil {
+		s.owed.Store(true)
 		return fmt.Errorf("tell other processes of a deletion: %w", err)
 	}
 	s.marked = upTo
+	s.owed.Store(false)
 	return nil
 }
 
@@ -149,7 +153,7 @@ type reads struct {
 	seed    maphash.Seed
 	shards  [shards]shard
 
-	checked  atomic.Int64 // when the last look at the epoch that succeeded began, in nanoseconds since 1970
+	checked  atomic.Pointer[time.Time] // when the last look at the epoch that succeeded began, by a clock that does not jump; nil: never
 	checking atomic.Bool
 	known    string    // the epoch; guarded by checking, as is
 	emptied  time.Time // when everything was last forgotten
@@ -169,18 +173,24 @@ func (r *reads) change(key string) (over func()) {
 
 // trusted reports whether what is in memory may be answered now. It has the epoch looked at when that is due.
 func (r *reads) trusted(ctx context.Context) bool {
-	age := r.now().Sub(time.Unix(0, r.checked.Load()))
-	if age >= checkEach && r.checking.CompareAndSwap(false, true) {
+	age := trustFor
+	if checked := r.checked.Load(); checked != nil {
+		age = r.now().Sub(*checked)
+	}
+	if (age >= checkEach || age < 0) && r.checking.CompareAndSwap(false, true) {
 		go r.check(context.WithoutCancel(ctx))
 	}
 	return age >= 0 && age < trustFor
 }
 
-// check looks at the epoch.
+// check looks at the epoch, and writes the one that is owed.
 func (r *reads) check(ctx context.Context) {
 	defer r.checking.Store(false)
 	ctx, cancel := context.WithTimeout(ctx, trustFor)
 	defer cancel()
+	if r.shared.owed.Load() {
+		_ = r.shared.mark(ctx) // or else it is owed still
+	}
 	began := r.now()
 	content, _, err := storage.ReadAll(ctx, r.Driver, r.shared.epoch, 1<<10)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
@@ -192,7 +202,7 @@ func (r *reads) check(ctx context.Context) {
 		}
 		r.known, r.emptied = string(content), began
 	}
-	r.checked.Store(began.UnixNano())
+	r.checked.Store(&began)
 }
 
 // empty forgets everything, also what is being read.

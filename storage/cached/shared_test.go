@@ -157,6 +157,86 @@ func TestSharedDeletion(t *testing.T) {
 	}
 }
 
+// TestSharedEpochOwed has a process that could not tell others of a deletion do so later: who asks for the deletion again is
+// answered that there is nothing.
+func TestSharedEpochOwed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := memory.New()
+		flaky := storagetest.NewFlaky(store)
+		one, other := newShared(flaky), newShared(store)
+		put(t, one, "k/a", "a")
+		settle(t, other.Reads(), "k/a")
+		settle(t, other.Reads(), "k/a")
+		flaky.Plan(func(c storagetest.Call) (f storagetest.Fault) {
+			if c.Op == storagetest.OpPut {
+				f.Mode = storagetest.FailBefore
+			}
+			return f
+		})
+		if err := one.Delete(t.Context(), "k/a", storage.Cond{}); !errors.Is(err, storage.ErrUnavailable) {
+			t.Errorf("a deletion of which others cannot be told: %v", err)
+		}
+		flaky.Plan(nil)
+		for range 8 {
+			time.Sleep(time.Second)
+			settle(t, one.Reads(), "k/b")
+			settle(t, other.Reads(), "k/b")
+		}
+		if got := read(t, other.Reads(), "k/a"); got != "-" {
+			t.Errorf("another process reads %q after eight seconds", got)
+		}
+	})
+}
+
+// TestSharedClockSetBack: what is in memory is not trusted again when a clock that was set back is where it was.
+func TestSharedClockSetBack(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := memory.New()
+		var back time.Duration
+		s := cached.NewShared(store, "epoch", keepK, &cached.SharedOptions{Now: func() time.Time { return time.Now().Round(0).Add(-back) }})
+		put(t, s, "k/a", "a")
+		settle(t, s.Reads(), "k/a")
+		settle(t, s.Reads(), "k/a")
+		back = time.Hour
+		if err := newShared(store).Delete(t.Context(), "k/a", storage.Cond{}); err != nil {
+			t.Fatal(err)
+		}
+		settle(t, s.Reads(), "k/b")
+		time.Sleep(time.Hour + time.Second)
+		if got := read(t, s.Reads(), "k/a"); got != "-" {
+			t.Errorf("an hour after it was deleted it reads %q", got)
+		}
+	})
+}
+
+// interrupted is a store of which nobody waits for the end of a deletion.
+type interrupted struct{ storage.Driver }
+
+func (i interrupted) Delete(ctx context.Context, key string, cond storage.Cond) error {
+	return errors.Join(i.Driver.Delete(ctx, key, cond), context.Canceled)
+}
+
+// TestSharedDeletionCutOff: others are told of a deletion that may have taken effect when its caller left.
+func TestSharedDeletionCutOff(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := memory.New()
+		a, b := newShared(interrupted{store}), newShared(store)
+		put(t, a, "k/a", "a")
+		settle(t, b.Reads(), "k/a")
+		settle(t, b.Reads(), "k/a")
+		if err := a.Delete(t.Context(), "k/a", storage.Cond{}); !errors.Is(err, context.Canceled) {
+			t.Error(err)
+		}
+		for range 6 {
+			time.Sleep(time.Second)
+			settle(t, b.Reads(), "k/b")
+		}
+		if got := read(t, b.Reads(), "k/a"); got != "-" {
+			t.Errorf("another process reads %q after six seconds", got)
+		}
+	})
+}
+
 // leaving is a store whose caller leaves once an object is deleted.
 type leaving struct {
 	storage.Driver

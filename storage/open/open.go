@@ -79,18 +79,20 @@ func Open(ctx context.Context, c configuration.Storage, o Options) (*Store, erro
 	return s, nil
 }
 
-// keep puts a cache of a size in bytes, 0 for none, over a driver.
+// keep puts a cache of a size in bytes, 0 for none, over a driver. A process without one has to tell those that have one what it
+// deletes.
 func (s *Store) keep(d storage.Driver, size int64, o Options) {
 	s.Driver, s.Reads = d, d
 	options := cached.Options{Bytes: size, Skip: o.Data, Report: o.Cache}
 	switch {
-	case size <= 0:
-	case s.Exclusive:
+	case s.Exclusive && size > 0:
 		s.Driver = cached.New(d, &options)
 		s.Reads = s.Driver
-	case o.Stable != nil:
+	case !s.Exclusive && o.Stable != nil:
 		shared := cached.NewShared(d, o.Epoch, o.Stable, &cached.SharedOptions{Options: options})
-		s.Driver, s.Reads = shared, shared.Reads()
+		if s.Driver = shared; size > 0 {
+			s.Reads = shared.Reads()
+		}
 	}
 }
 

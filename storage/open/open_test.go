@@ -22,6 +22,7 @@ func TestOpen(t *testing.T) {
 		{"{filesystem: {rootdirectory: %s}}", true, true},
 		{"{filesystem: {rootdirectory: %s}, cache: {size: 0}}", true, false},
 		{"{filesystem: {rootdirectory: %s, shared: true}}", false, false},
+		{"{filesystem: {rootdirectory: %s, shared: true}, cache: {size: 0}}", false, false},
 		{"{emptydir: {rootdirectory: %s}}", true, true},
 	} {
 		text := strings.ReplaceAll(test.yaml, "%s", filepath.Join(t.TempDir(), "root"))
