@@ -3,6 +3,7 @@ package gc
 import (
 	"context"
 	"fmt"
+	"strings"
 	"sync"
 	"time"
 )
@@ -19,7 +20,7 @@ type clock struct {
 	grace   time.Duration
 
 	mu     sync.Mutex
-	at     time.Time     // of the last look; zero: there was none
+	at     time.Time     // of the last look, the first when the process began
 	since  time.Duration // by elapsed, at the last look
 	jumped time.Duration // by elapsed, when it last jumped
 	by     time.Duration // how far; 0: it did not
@@ -31,10 +32,8 @@ func (k *clock) look() error {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	now, elapsed := k.now().Round(0), k.elapsed() // Round(0): the wall clock
-	if !k.at.IsZero() {
-		if by := now.Sub(k.at) - (elapsed - k.since); by.Abs() > k.grace/8 {
-			k.jumped, k.by = elapsed, by
-		}
+	if by := now.Sub(k.at) - (elapsed - k.since); by.Abs() > k.grace/8 {
+		k.jumped, k.by = elapsed, by
 	}
 	k.at, k.since = now, elapsed
 	if left := k.jumped + k.grace - elapsed; k.by != 0 && left > 0 {
@@ -72,16 +71,23 @@ func direction(ahead time.Duration) string {
 	return "ahead of"
 }
 
-// checkHistory compares the time of the store with that of the last run.
+// checkHistory compares the time of the store with that of the last run, which the key of its report tells: a report that is
+// damaged keeps no other run from beginning.
 func (c *Collector) checkHistory(ctx context.Context, now time.Time) error {
-	last, err := c.History(ctx, 1)
-	if err != nil || len(last) == 0 {
+	keys, err := c.reportKeys(ctx)
+	if err != nil || len(keys) == 0 {
 		return err
 	}
-	if back := last[0].Started.Sub(now); back > c.registry.Grace()/8 {
+	id := strings.TrimPrefix(keys[len(keys)-1], reportPrefix)
+	at, _, _ := strings.Cut(id, "-")
+	last, err := time.Parse(reportTime, at)
+	if err != nil {
+		return fmt.Errorf("the key %s is not one of a report: %w", reportKey(id), err)
+	}
+	if back := last.Sub(now); back > c.registry.Grace()/8 {
 		return &ClockError{
-			Reason: fmt.Sprintf("the clock of the storage is %v behind the last run, %s", back, last[0].ID),
-			Remedy: "set it right; if it is right now, remove that run from the history, at " + reportKey(last[0].ID),
+			Reason: fmt.Sprintf("the clock of the storage is %v behind the last run, %s", back, id),
+			Remedy: "set it right; if it is right now, remove that run from the history, at " + reportKey(id),
 		}
 	}
 	return nil

@@ -115,6 +115,41 @@ func TestDamagedBlobRecord(t *testing.T) {
 	}
 }
 
+// TestDamagedUpload wants the record of an upload that cannot be read to keep all data objects for as long as it could be one of
+// an upload that goes on, and no longer: nobody can heal it.
+func TestDamagedUpload(t *testing.T) {
+	f := newFixture(t, gc.Options{UploadAge: 3 * grace})
+	p := f.repository("a")
+	data := f.push(p, large("layer"))
+	f.put(p, "v1", image("", data))
+	f.push(p, large("garbage"))
+	u := p.NewUpload("", registry.SHA256)
+	if err := u.Append(t.Context(), registry.Chunk{Body: strings.NewReader("part"), Size: 4, Start: -1, End: -1}); err != nil {
+		t.Fatal(err)
+	}
+	key := registry.UploadPrefix + u.UUID()
+	if _, err := f.store.Put(t.Context(), key, strings.NewReader("damaged"), 7, storage.Cond{}); err != nil {
+		t.Fatal(err)
+	}
+	f.clock.advance(2 * grace)
+	r := f.run(gc.RunOptions{})
+	if l := layer(r, "data"); l.Removed != 0 || len(l.Problems) != 1 || !strings.Contains(l.Problems[0], key) {
+		t.Errorf("the layer is %+v", l)
+	}
+	f.clock.advance(2 * grace)
+	r = f.clean()
+	if u, l := layer(r, "uploads"), layer(r, "data"); u.Removed != 1 || l.Removed != 2 {
+		t.Errorf("once it is older than any upload: %+v, %+v", u, l)
+	}
+	if b, err := p.Blob(t.Context(), data); err != nil {
+		t.Error(err)
+	} else if r, err := b.Open(t.Context(), 0, b.Size); err != nil {
+		t.Error(err)
+	} else {
+		r.Close()
+	}
+}
+
 // TestOnDisk collects a store on a disk, below the cache that serves: what goes is not served from memory either, and leaves
 // neither files nor folders.
 func TestOnDisk(t *testing.T) {

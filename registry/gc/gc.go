@@ -105,7 +105,7 @@ func New(store storage.Driver, reg *registry.Registry, o Options) *Collector {
 		o.Holder = host + "-" + randomHex(4)
 	}
 	return &Collector{store: store, registry: reg, o: o, memo: newMemo(o.Memory),
-		clock: clock{now: o.Now, elapsed: o.Elapsed, grace: reg.Grace()}}
+		clock: clock{now: o.Now, elapsed: o.Elapsed, grace: reg.Grace(), at: o.Now().Round(0), since: o.Elapsed()}}
 }
 
 func randomHex(n int) string {

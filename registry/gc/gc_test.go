@@ -296,7 +296,7 @@ func TestHistory(t *testing.T) {
 
 func TestOneAtATime(t *testing.T) {
 	f := newFixture(t, gc.Options{})
-	other := gc.New(f.store, f.registry, gc.Options{Now: f.clock.now, Holder: "other"})
+	other := gc.New(f.store, f.registry, gc.Options{Now: f.clock.now, Elapsed: f.clock.elapsed, Holder: "other"})
 	var nested error
 	f.push(f.repository("a"), "x")
 	f.clock.advance(2 * grace)
@@ -313,9 +313,28 @@ func TestOneAtATime(t *testing.T) {
 	}
 }
 
+// TestDamagedReport wants runs to go on when the report of the last one cannot be read.
+func TestDamagedReport(t *testing.T) {
+	f := newFixture(t, gc.Options{})
+	f.clean()
+	for info := range f.store.List(t.Context(), "gc/", "") {
+		if _, err := f.store.Put(t.Context(), info.Key, strings.NewReader("damaged"), 7, storage.Cond{}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	f.clock.advance(time.Hour)
+	f.clean()
+}
+
 // TestClocks wants no run where a clock cannot be right.
 func TestClocks(t *testing.T) {
 	var clockError *gc.ClockError
+	early := newFixture(t, gc.Options{})
+	early.push(early.repository("a"), "pushed when the machine thought it was another day")
+	early.clock.jump = 3 * grace
+	if _, err := early.gc.Run(t.Context(), gc.RunOptions{}); !errors.As(err, &clockError) || len(early.keys()) != 2 {
+		t.Errorf("after a jump before the first run: %v, left %q", err, early.keys())
+	}
 	f := newFixture(t, gc.Options{})
 	f.clean()
 	f.clock.jump = 4 * time.Hour

@@ -242,15 +242,17 @@ func (r *run) uploads(ctx context.Context, l *Layer) error {
 				return verdict{}, info, err
 			}
 			parts, err := registry.ReadUploadRecord(info.Key, body)
+			keep := r.c.o.UploadAge <= 0 || !info.ModTime.Before(idle)
 			switch {
-			case err != nil:
+			case err != nil && keep:
 				return verdict{}, info, err
+			case err != nil: // nobody can go on with it, and what it may name could never go
+				return verdict{why: "the record of the upload is damaged, and old"}, info, nil
 			case parts.Cancelled:
 				return verdict{why: "the upload was cancelled"}, info, nil
 			case !parts.Open:
 				return verdict{why: "the upload became a blob"}, info, nil
 			}
-			keep := r.c.o.UploadAge <= 0 || !info.ModTime.Before(idle)
 			return verdict{why: "the upload was idle for too long", keep: keep}, info, nil
 		})
 }

@@ -223,12 +223,12 @@ var mutants = []mutant{
 	}},
 }
 
-// deletesRecords deletes the record of a blob with a link that is deleted whatever it is.
+// deletesRecords deletes the record of a blob with a link.
 type deletesRecords struct{ storage.Driver }
 
 func (d deletesRecords) Delete(ctx context.Context, key string, cond storage.Cond) error {
 	k := registry.ParseKey(key)
-	if err := d.Driver.Delete(ctx, key, cond); err != nil || k.Kind != registry.LinkKind || !cond.IsAlways() {
+	if err := d.Driver.Delete(ctx, key, cond); err != nil || k.Kind != registry.LinkKind {
 		return err
 	}
 	return d.Driver.Delete(ctx, registry.KeyOfBlob(k.Digest), storage.Cond{})

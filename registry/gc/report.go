@@ -117,8 +117,10 @@ const (
 // reportKey sorts by time.
 func reportKey(id string) string { return reportPrefix + id }
 
+const reportTime = "20060102T150405.000Z"
+
 func reportID(started time.Time, random string) string {
-	return started.UTC().Format("20060102T150405.000Z") + "-" + random
+	return started.UTC().Format(reportTime) + "-" + random
 }
 
 // save keeps a report in the store, and removes those that are too many.

@@ -33,6 +33,7 @@ func (c *Collector) Follow(ctx context.Context, plan Plan) {
 				return
 			case <-timer.C:
 			}
+			_ = c.clock.look() // a jump there and back is none at the next run, which learns of it here
 		}
 		if ctx.Err() != nil {
 			return
