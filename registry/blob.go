@@ -56,10 +56,13 @@ func (p Repository) CheckBlob(ctx context.Context, d Digest) (*Blob, error) {
 		return nil, newError(BlobUnknown, "the blob %s is damaged; push it again", d)
 	}
 	var link linkRecord
-	if _, info, err := read(ctx, p.reads, p.linkKey(d), &link); isAbsent(err) || err == nil && p.fresh(info) {
+	if _, info, err := read(ctx, p.reads, p.linkKey(d), &link); isAbsent(err) || err == nil && (p.fresh(info) || p.readOnly()) {
 		return p.blob(d, link, err)
 	}
 	_, _, err := p.rely(ctx, p.linkKey(d), &link)
+	if errors.Is(err, errDamaged) {
+		return nil, newError(BlobUnknown, "the link to the blob %s is damaged; push it again", d)
+	}
 	if err != nil && !isAbsent(err) {
 		return p.Blob(ctx, d) // a failed renewal costs a HEAD nothing: the push that relies on it renews again
 	}
@@ -78,11 +81,11 @@ func (p Repository) blob(d Digest, link linkRecord, err error) (*Blob, error) {
 
 // DeleteBlob removes a blob from p. Its bytes go when no repository links them any more.
 func (p Repository) DeleteBlob(ctx context.Context, d Digest) error {
-	if _, err := p.store.Stat(ctx, p.linkKey(d)); err != nil {
-		_, err = p.blob(d, linkRecord{}, err)
-		return err
+	existed, err := p.remove(ctx, p.linkKey(d))
+	if err == nil && !existed {
+		return newError(BlobUnknown, "the repository %s has no blob %s", p.name, d)
 	}
-	return storeError("delete the link of a blob", p.store.Delete(ctx, p.linkKey(d), storage.Cond{}))
+	return storeError("delete the link of a blob", err)
 }
 
 // MountBlob makes a blob of another repository one of p, without its bytes; [BlobUnknown] when that repository lacks

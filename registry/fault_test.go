@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -277,4 +278,50 @@ func (sc scenario) fail(t *testing.T, how string, plan func(storagetest.Call) st
 		t.Log(how)
 	}
 	return hit
+}
+
+// TestDamagedRecords damages each record of an image in turn, as a disk may: pushing the image again heals it, and until then it
+// can be deleted, and the repository removed.
+func TestDamagedRecords(t *testing.T) {
+	for n := 0; ; n++ {
+		f := newFixture(t, nil, nil)
+		p := f.repository("a")
+		layer := pattern("layer", 20_000)
+		blobs := map[registry.Digest]string{f.pushBlob(p, "config"): "config", f.pushBlob(p, layer): layer}
+		body := image("", registry.SHA256.FromBytes([]byte("config")), registry.SHA256.FromBytes([]byte(layer)))
+		m := f.put(p, "v1", body)
+		keys := slices.Concat(f.keys("repositories/"), f.keys("catalog/"), f.keys("blobs/"))
+		if n == len(keys) {
+			return
+		}
+		f.overwrite(keys[n], []byte("damaged"))
+		for d, content := range blobs {
+			if _, err := p.CheckBlob(t.Context(), d); registry.CodeOf(err) == registry.BlobUnknown || strings.HasPrefix(keys[n], "blobs/") {
+				f.pushBlob(p, content)
+			} else if err != nil {
+				t.Errorf("%s: HEAD of a blob: %v", keys[n], err)
+			}
+		}
+		f.put(p, "v1", body)
+		if got := f.at(p, "v1"); got != m.Digest.String() {
+			t.Errorf("%s: pushed again, the tag is at %q", keys[n], got)
+		}
+		for d, content := range blobs {
+			if got, err := readBlob(t.Context(), p, d); err != nil || got != content {
+				t.Errorf("%s: pushed again, a blob has %d bytes, %v", keys[n], len(got), err)
+			}
+		}
+		f.overwrite(keys[n], []byte("damaged"))
+		if _, err := p.Remove(t.Context(), false); err != nil {
+			t.Errorf("%s: remove the repository: %v", keys[n], err)
+		}
+		f.put(p, "v1", image("", f.pushBlob(p, "other")))
+		f.overwrite("repositories/a/_tags/v1", []byte("damaged"))
+		if err := p.DeleteTag(t.Context(), ref(t, "v1").Tag); err != nil {
+			t.Errorf("%s: delete a damaged tag: %v", keys[n], err)
+		}
+		if got := f.at(p, "v1"); got != "" {
+			t.Errorf("%s: deleted, the tag is at %q", keys[n], got)
+		}
+	}
 }

@@ -338,3 +338,21 @@ func TestClientGoesAway(t *testing.T) {
 	}
 	f.resume(p, id, len(content))
 }
+
+// TestPurgeUploadsByAWrongClock wants a process whose clock is far ahead of that of the store to purge nothing.
+func TestPurgeUploadsByAWrongClock(t *testing.T) {
+	c := newClock()
+	var ahead time.Duration
+	f := newFixture(t, c.store(), &registry.Options{Now: func() time.Time { return c.now().Add(ahead) }})
+	u := f.repository("a").NewUpload("", registry.SHA256)
+	if err := u.Append(t.Context(), chunk("part")); err != nil {
+		t.Fatal(err)
+	}
+	ahead = 10 * f.grace()
+	_, err := f.registry.PurgeUploads(t.Context(), 7*f.grace(), false)
+	wantCode(t, "a purge", err, registry.Unavailable)
+	ahead = 0
+	if u, err = f.repository("a").Upload(t.Context(), "", u.ID()); err != nil || u.Offset() != 4 {
+		t.Errorf("the upload stands at %d, %v", u.Offset(), err)
+	}
+}

@@ -61,7 +61,8 @@ func (p Repository) checkTagsOf(ctx context.Context, d Digest) error {
 func (p Repository) removeManifest(ctx context.Context, d Digest) error {
 	key := p.manifestKey(d)
 	if p.immutable == nil {
-		return storeError("delete a manifest", p.store.Delete(ctx, key, storage.Cond{}))
+		_, err := p.remove(ctx, key)
+		return storeError("delete a manifest", err)
 	}
 	for attempt := 0; ; attempt++ {
 		_, info, err := storage.ReadAll(ctx, p.store, key, maxRecord)

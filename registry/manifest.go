@@ -237,12 +237,11 @@ func (p Repository) require(ctx context.Context, doc *document) error {
 		}
 	}
 	for _, d := range doc.manifests {
-		if p.policy.requires(&d) {
-			find := p.findManifest
-			if !isKnownType(d.MediaType) {
-				find = p.findEither
-			}
-			look(d.parsed, true, find)
+		switch required := p.policy.requires(&d); {
+		case !isKnownType(d.MediaType):
+			look(d.parsed, required, p.findEither) // a blob must stay if it is there
+		case required:
+			look(d.parsed, true, p.findManifest)
 		}
 	}
 	for _, d := range doc.mentioned {

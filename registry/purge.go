@@ -20,6 +20,14 @@ type PurgeResult struct {
 func (r *Registry) PurgeUploads(ctx context.Context, olderThan time.Duration, dryRun bool) (PurgeResult, error) {
 	var result PurgeResult
 	var damaged error // which keeps nothing else from being purged
+	if !dryRun {      // a clock that is off takes what clients are sending for old
+		if _, _, err := r.StoreTime(ctx); err != nil {
+			return result, err
+		}
+		if err := r.skew.err(); err != nil {
+			return result, storeError("purge uploads", err)
+		}
+	}
 	for info, err := range r.store.List(ctx, uploadPrefix, "") {
 		if err != nil {
 			return result, storeError("list uploads", err)

@@ -135,7 +135,8 @@ func (r *Registry) unlinkEverywhere(ctx context.Context, d Digest, result *Purge
 			return err
 		}
 		if k.Kind == LinkKind {
-			err, result.Links = r.store.Delete(ctx, key, storage.Cond{}), append(result.Links, name)
+			_, err = r.remove(ctx, key)
+			result.Links = append(result.Links, name)
 		} else {
 			err, result.Manifests = r.Repository(name).freed().DeleteManifest(ctx, d), append(result.Manifests, name)
 		}

@@ -134,6 +134,30 @@ func (r *Registry) settle(ctx context.Context, o storage.Object, err error) (sto
 	return storage.Info{}, err
 }
 
+// remove deletes the record at key as it is now, and reports whether there was one. It never deletes without a condition: a call
+// that was given up and repeated may take effect long after, and must not meet what was written since.
+func (r *Registry) remove(ctx context.Context, key string) (existed bool, err error) {
+	for attempt := 0; ; attempt++ {
+		info, statErr := r.store.Stat(ctx, key)
+		switch {
+		case isAbsent(statErr):
+			return existed, nil // the reply of a deletion may have been lost
+		case statErr != nil:
+			return existed, statErr
+		case errors.Is(err, storage.ErrUnavailable):
+			return existed, err
+		}
+		existed = true
+		err = r.store.Delete(ctx, key, storage.Match(info.Rev))
+		if err == nil || !isConflict(err) && !errors.Is(err, storage.ErrUnavailable) {
+			return existed, err
+		}
+		if err := pause(ctx, attempt); err != nil {
+			return existed, err
+		}
+	}
+}
+
 // fresh reports whether a record was touched recently enough to rely on it without rewriting it.
 func (r *Registry) fresh(info storage.Info) bool { return r.fresherThan(info, r.grace/4) }
 
@@ -143,12 +167,15 @@ func (r *Registry) fresherThan(info storage.Info, age time.Duration) bool {
 
 // rely is read for a caller that is about to depend on the record: one that was last touched more than a quarter of the
 // grace ago is rewritten, so that no collection now under way can delete it. The error of an absent record matches
-// fs.ErrNotExist.
+// fs.ErrNotExist. In read-only mode, which a request under way may meet, it is an error that it would have to be rewritten.
 func (r *Registry) rely(ctx context.Context, key string, header record) ([]byte, storage.Info, error) {
 	for attempt := 0; ; attempt++ {
 		payload, info, err := read(ctx, r.store, key, header)
-		if err != nil || r.fresh(info) || r.readOnly() {
+		if err != nil || r.fresh(info) {
 			return payload, info, err
+		}
+		if r.readOnly() {
+			return payload, info, fmt.Errorf("renew %s: %w", key, storage.ErrReadOnly)
 		}
 		touched, err := r.put(ctx, key, encodeRecord(header, payload), storage.Match(info.Rev))
 		if err == nil {

@@ -194,13 +194,16 @@ func (p Repository) Exists(ctx context.Context) (bool, error) {
 func (p Repository) enroll(ctx context.Context) error {
 	var rec catalogRecord
 	key := catalogKey(p.name.s)
-	_, _, err := p.rely(ctx, key, &rec)
-	if isAbsent(err) {
-		if _, err = p.put(ctx, key, encodeRecord(&rec, nil), storage.Absent()); isConflict(err) {
-			return nil
-		}
+	_, info, err := p.rely(ctx, key, &rec)
+	cond := storage.Absent()
+	switch {
+	case errors.Is(err, errDamaged):
+		cond = storage.Match(info.Rev)
+	case !isAbsent(err):
+		return err
 	}
-	return err
+	_, err = p.put(ctx, key, encodeRecord(&rec, nil), cond)
+	return ignoreConflict(err)
 }
 
 // unknown is the error of something that p lacks: of the given code, or of [NameUnknown] when there is no such repository.

@@ -2,6 +2,7 @@ package registry
 
 import (
 	"context"
+	"errors"
 	"strings"
 	"time"
 
@@ -91,6 +92,8 @@ func (p Repository) removeTags(ctx context.Context, result *RemoveResult) error 
 		}
 		if err == nil {
 			err = p.dropTag(ctx, t, Digest{rec.Digest})
+		} else if errors.Is(err, errDamaged) {
+			err = p.DeleteTag(ctx, t)
 		}
 		if err != nil {
 			return err
@@ -150,7 +153,7 @@ func (r *Registry) removeOld(ctx context.Context, key string, limit time.Time) (
 // strike takes p from the catalog. A push at the same time looks at the catalog after its manifest is there, and strike at
 // the manifests after the entry is gone: one of them sees the other, and the repository is entered again.
 func (p Repository) strike(ctx context.Context, _ *RemoveResult) error {
-	if err := p.store.Delete(ctx, catalogKey(p.name.s), storage.Cond{}); err != nil {
+	if _, err := p.remove(ctx, catalogKey(p.name.s)); err != nil {
 		return err
 	}
 	there, err := p.has(ctx, "_manifests/")

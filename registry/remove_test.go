@@ -1,12 +1,14 @@
 package registry_test
 
 import (
+	"context"
 	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"berth/registry"
+	"berth/storage"
 	"berth/storage/storagetest"
 )
 
@@ -54,6 +56,48 @@ func TestRemove(t *testing.T) {
 		if !cut {
 			return
 		}
+	}
+}
+
+// A repeating store performs every deletion once more later, as happens to a request that was given up and sent again.
+type repeating struct {
+	storage.Driver
+	again []func()
+}
+
+func (r *repeating) Delete(ctx context.Context, key string, cond storage.Cond) error {
+	r.again = append(r.again, func() { _ = r.Driver.Delete(context.Background(), key, cond) })
+	return r.Driver.Delete(ctx, key, cond)
+}
+
+// TestLateDeletion wants deletions that take effect once more, after what they deleted was pushed again, to delete nothing.
+func TestLateDeletion(t *testing.T) {
+	store := &repeating{Driver: newStore()}
+	f := newFixture(t, store, nil)
+	p := f.repository("a")
+	d := f.pushBlob(p, "content")
+	m := f.put(p, "v1", image("", d))
+	if err := p.DeleteBlob(t.Context(), d); err != nil {
+		t.Error(err)
+	}
+	if _, err := p.Remove(t.Context(), false); err != nil {
+		t.Error(err)
+	}
+	f.pushBlob(p, "content")
+	if _, err := f.registry.PurgeBlob(t.Context(), d, false); err != nil {
+		t.Error(err)
+	}
+	f.pushBlob(p, "content")
+	f.put(p, "v1", image("", d))
+	before := f.keys("")
+	for _, again := range store.again {
+		again()
+	}
+	if after := f.keys(""); !slices.Equal(after, before) {
+		t.Errorf("%q became %q", before, after)
+	}
+	if got := f.at(p, "v1"); got != m.Digest.String() {
+		t.Errorf("the tag is at %q", got)
 	}
 }
 

@@ -3,6 +3,7 @@ package registry
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"iter"
 	"slices"
@@ -58,6 +59,8 @@ func (p Repository) checkTag(ctx context.Context, t Tag, push ManifestPush) (tag
 		return tagBefore{}, newError(PreconditionFailed, "the tag %s does not exist", t)
 	case isAbsent(err):
 		return tagBefore{cond: storage.Absent()}, nil
+	case errors.Is(err, errDamaged) && !push.isCareful() && !p.keeps(t):
+		return tagBefore{cond: storage.Match(info.Rev)}, nil // pushing a tag again heals it
 	case err != nil:
 		return tagBefore{}, storeError("read a tag", err)
 	}
@@ -74,6 +77,11 @@ func (p Repository) checkTag(ctx context.Context, t Tag, push ManifestPush) (tag
 		return before, err
 	}
 	return before, p.checkMove(ctx, t, rec.tagState, push)
+}
+
+// isCareful reports whether a push wants to know where a tag is that it moves.
+func (push *ManifestPush) isCareful() bool {
+	return push.IfAbsent || push.KeepTags || len(push.IfMatch) > 0
 }
 
 // checkCondition checks what a push asks of a tag that is at a digest.
@@ -139,7 +147,9 @@ func (p Repository) DeleteTag(ctx context.Context, t Tag) error {
 	seen := false // it was there once: whoever removed it, it is removed
 	for attempt := 0; ; attempt++ {
 		rec, info, err := p.readTag(ctx, p.store, t)
-		if err == nil {
+		if errors.Is(err, errDamaged) && !p.keeps(t) {
+			seen, err = true, p.store.Delete(ctx, p.tagKey(t), storage.Match(info.Rev))
+		} else if err == nil {
 			gone := p.findManifest(ctx, Digest{rec.Digest})
 			if gone != nil && !isAbsent(gone) {
 				return storeError("delete a tag", gone)
@@ -199,8 +209,8 @@ func (p Repository) dropTags(ctx context.Context, d Digest) error {
 func (p Repository) dropTag(ctx context.Context, t Tag, d Digest) error {
 	for attempt := 0; ; attempt++ {
 		rec, info, err := p.readTag(ctx, p.store, t)
-		if isAbsent(err) || err == nil && rec.Digest != d.s {
-			return nil
+		if isAbsent(err) || err == nil && rec.Digest != d.s || errors.Is(err, errDamaged) {
+			return nil // what a damaged one names is not known: it stays until it is pushed or deleted
 		}
 		if err == nil {
 			if err = p.findManifest(ctx, d); err == nil {

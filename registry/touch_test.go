@@ -2,6 +2,7 @@ package registry_test
 
 import (
 	"context"
+	"fmt"
 	"strings"
 	"sync"
 	"testing"
@@ -120,5 +121,42 @@ func TestReadingTouchesNothing(t *testing.T) {
 		if err != nil || !info.ModTime.Equal(then) {
 			t.Errorf("%s was written at %v, %v", info.Key, info.ModTime, err)
 		}
+	}
+}
+
+// TestTouchOptional wants the blobs of an index to be renewed also where a policy does without them: they must not be collected
+// between being seen and being named.
+func TestTouchOptional(t *testing.T) {
+	for _, policy := range []registry.Policy{{AllowMissing: true}, {Platforms: registry.OnlyPlatforms("linux/amd64")}} {
+		c := newClock()
+		f := newFixture(t, c.store(), &registry.Options{Now: c.now, Manifests: policy})
+		p := f.repository("cache")
+		layer := f.pushBlob(p, "layer")
+		c.advance(f.grace())
+		f.put(p, "v1", fmt.Appendf(nil, `{"schemaVersion":2,"mediaType":%q,"manifests":[{"mediaType":"application/vnd.oci.image.layer.v1.tar","digest":%q,"size":5}]}`,
+			indexType, layer.String()))
+		info, err := f.store.Stat(t.Context(), "repositories/cache/_blobs/sha256/"+layer.Hex())
+		if err != nil || !info.ModTime.Equal(c.now()) {
+			t.Errorf("%+v: the link is of %v, %v, and not renewed", policy, info.ModTime, err)
+		}
+	}
+}
+
+// TestTouchMeetsReadOnly switches to read-only mode while a push is under way: it is refused, since what it relies on cannot
+// be renewed, and may be collected by another process.
+func TestTouchMeetsReadOnly(t *testing.T) {
+	c := newClock()
+	readOnly := false
+	f := newFixture(t, c.store(), &registry.Options{Now: c.now, ReadOnly: func() bool { return readOnly }})
+	p, other := f.repository("team/app"), f.repository("other")
+	d := f.pushBlob(p, "content")
+	c.advance(f.grace())
+	readOnly = true
+	_, err := push(t.Context(), p, "v1", image("", d))
+	wantCode(t, "push of a manifest", err, registry.Unavailable)
+	_, err = other.MountBlob(t.Context(), d, p.Name())
+	wantCode(t, "mount", err, registry.Unavailable)
+	if keys := f.keys("repositories/"); len(keys) != 1 {
+		t.Errorf("there is %q", keys)
 	}
 }
