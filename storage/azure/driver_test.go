@@ -20,7 +20,7 @@ import (
 )
 
 func TestSuite(t *testing.T) {
-	for name, traits := range map[string]traits{"usual": {}, "pages of three": {pageSize: 3}} {
+	for name, traits := range map[string]traits{"usual": {}, "small pages": {pageSize: 50}} {
 		t.Run(name, func(t *testing.T) {
 			storagetest.Test(t, func(t *testing.T) storage.Driver {
 				service := newFake()

@@ -26,9 +26,10 @@ var contentTests = []test{
 
 func testRoundTrip(t *testing.T, d storage.Driver) {
 	for _, n := range []int{0, 1, 4096, 64<<10 + 1, 256 << 10, 1<<20 - 1, 1 << 20, 1<<20 + 1, 9 << 20} {
+		body := pattern(n)
 		for _, known := range []bool{true, false} {
 			key := "round/" + strconv.Itoa(n) + "." + strconv.FormatBool(known)
-			body, size := pattern(n), int64(-1)
+			size := int64(-1)
 			r := iotest.DataErrReader(strings.NewReader(body)) // its end comes with its last bytes
 			if known {
 				size, r = int64(n), iotest.HalfReader(strings.NewReader(body))

@@ -39,9 +39,14 @@ func testListOrder(t *testing.T, d storage.Driver) {
 	if got := list(t, d, "", ""); !slices.Equal(got, keys) {
 		t.Fatalf("List yields %d keys out of %d, or not in the order of their bytes; %s", len(got), len(keys), firstDifference(got, keys))
 	}
-	for _, prefix := range []string{"o", "o/", "o/a", "o/a/", "o/a/b", "o/a-", "o/a!", "o/many/1", "o/n4", "o/n49/", "catalog/a", "catalog/a/", "p", "q", "o/many/1/", "!", "zz"} {
-		for _, after := range []string{"", prefix, prefix + "!", "o/a-", "o/a/", "o/a/b", "o/many/1199", "o/n", "p0", "~", "catalog/a!"} {
-			want := slices.DeleteFunc(slices.Clone(keys), func(k string) bool { return !strings.HasPrefix(k, prefix) || k <= after })
+	for _, prefix := range []string{"o/", "o/a", "o/a/", "o/a/b", "o/a-", "o/a!", "o/many/1", "o/n4", "o/n49/", "catalog/a", "catalog/a/", "p", "q", "o/many/1/", "!", "zz"} {
+		for _, after := range []string{"", prefix, prefix + "!", "o/a-", "o/a/b", "o/many/1199", "o/n", "~", "catalog/a!"} {
+			var want []string
+			for _, k := range keys {
+				if strings.HasPrefix(k, prefix) && k > after {
+					want = append(want, k)
+				}
+			}
 			if got := list(t, d, prefix, after); !slices.Equal(got, want) {
 				t.Errorf("List(%q, %q) yields %d keys, want %d; %s", prefix, after, len(got), len(want), firstDifference(got, want))
 			}

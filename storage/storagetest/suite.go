@@ -3,13 +3,13 @@
 package storagetest
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -143,11 +143,11 @@ func brief(s string) string {
 
 // pattern returns n bytes in which no two places look alike.
 func pattern(n int) string {
-	var b bytes.Buffer
-	for i := 0; b.Len() < n; i++ {
-		fmt.Fprintf(&b, "%x,", i*2654435761)
+	b := make([]byte, 0, n+20)
+	for i := int64(0); len(b) < n; i++ {
+		b = append(strconv.AppendInt(b, i*2654435761, 16), ',')
 	}
-	return b.String()[:n]
+	return string(b[:n])
 }
 
 // together runs f for 0 … n-1 at once and waits for all.
