@@ -141,6 +141,9 @@ func edit(path string, create bool, change func([]byte) ([]byte, error)) error {
 		return err
 	}
 	unlock, err := lock(target + ".lock")
+	if errors.Is(err, fs.ErrNotExist) {
+		return &fs.PathError{Op: "open", Path: filepath.Dir(target), Err: fs.ErrNotExist}
+	}
 	if err != nil {
 		return err
 	}
