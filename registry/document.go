@@ -30,6 +30,7 @@ func isKnownType(mediaType string) bool {
 // A document is what the registry understands of a manifest. Its bytes are kept as they came.
 type document struct {
 	mediaType    string
+	saysType     bool   // its bytes say so: they cannot be pushed as another one
 	artifactType string // for the descriptor among the referrers of subject
 	annotations  map[string]string
 	subject      Digest
@@ -98,7 +99,7 @@ func parseDocument(contentType string, body []byte) (*document, error) {
 	case known && m.Manifests != nil && (m.Layers != nil || m.Config != nil):
 		return nil, newError(ManifestInvalid, "the manifest is ambiguous: it has manifests beside a config or layers")
 	}
-	doc := &document{mediaType: mediaType, artifactType: m.ArtifactType, annotations: m.Annotations}
+	doc := &document{mediaType: mediaType, saysType: m.MediaType != "", artifactType: m.ArtifactType, annotations: m.Annotations}
 	if err := doc.understand(&m); err != nil {
 		return nil, err
 	}

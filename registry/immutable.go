@@ -1,7 +1,11 @@
 package registry
 
 import (
+	"bytes"
 	"context"
+	"errors"
+	"fmt"
+	"io/fs"
 	"slices"
 
 	"berth/storage"
@@ -29,12 +33,45 @@ func (p Repository) checkMove(ctx context.Context, t Tag, from tagState, push Ma
 	return newError(Denied, "the tag %s of the repository %s exists; only new tags may be pushed, and none moved", t, p.name)
 }
 
+// putUntyped puts a manifest whose bytes do not say what it is. What is there as another type stays so for who may push new tags
+// alone, and where a tag that is to stay names it: [Denied].
+func (p Repository) putUntyped(ctx context.Context, m *Manifest, push ManifestPush) error {
+	key := p.manifestKey(m.Digest)
+	for attempt := 0; ; attempt++ {
+		var present manifestRecord
+		body, info, err := read(ctx, p.store, key, &present)
+		cond := storage.Match(info.Rev)
+		switch {
+		case isAbsent(err):
+			cond = storage.Absent()
+		case errors.Is(err, errDamaged), err == nil && !bytes.Equal(body, m.Body): // it is mended
+		case err != nil:
+			return storeError("store a manifest", err)
+		case present.MediaType == m.MediaType:
+			return nil
+		case push.KeepTags:
+			return newError(Denied, "the manifest %s of the repository %s exists as %s; only new tags may be pushed", m.Digest, p.name, present.MediaType)
+		default:
+			if err := p.checkTagsOf(ctx, m.Digest, m.MediaType); err != nil {
+				return err
+			}
+		}
+		if _, err = p.put(ctx, key, m.encode(), cond); !isConflict(err) {
+			return storeError("store a manifest", err)
+		}
+		if err := pause(ctx, attempt); err != nil {
+			return err
+		}
+	}
+}
+
 func (p Repository) refuse(t Tag) error {
 	return newError(Denied, "the tag %s of the repository %s is immutable: it can be neither moved nor deleted", t, p.name)
 }
 
-// checkTagsOf refuses to do without a manifest that an immutable tag names: [Denied].
-func (p Repository) checkTagsOf(ctx context.Context, d Digest) error {
+// checkTagsOf refuses to do without a manifest that an immutable tag names, but for one that names it as a media type, "" for none:
+// [Denied].
+func (p Repository) checkTagsOf(ctx context.Context, d Digest, except string) error {
 	if p.immutable == nil {
 		return nil
 	}
@@ -49,7 +86,7 @@ func (p Repository) checkTagsOf(ctx context.Context, d Digest) error {
 		if err != nil && !isAbsent(err) {
 			return storeError("read a tag", err)
 		}
-		if err == nil && rec.Digest == d.s {
+		if err == nil && rec.Digest == d.s && (except == "" || rec.MediaType != except) {
 			return p.refuse(t)
 		}
 	}
@@ -72,7 +109,7 @@ func (p Repository) removeManifest(ctx context.Context, d Digest) error {
 		if err != nil {
 			return storeError("delete a manifest", err)
 		}
-		if err := p.checkTagsOf(ctx, d); err != nil {
+		if err := p.checkTagsOf(ctx, d, ""); err != nil {
 			return err
 		}
 		if err := p.store.Delete(ctx, key, storage.Match(info.Rev)); !isConflict(err) {
@@ -85,12 +122,13 @@ func (p Repository) removeManifest(ctx context.Context, d Digest) error {
 }
 
 // confirm looks, once its tags are set, whether a manifest is still there. When one of them is immutable it rewrites the
-// manifest: a deletion that looked for immutable tags before this one was set then meets another revision.
-func (p Repository) confirm(ctx context.Context, d Digest, tags []tagPut) error {
+// manifest: a deletion, or a push as another media type, that looked for immutable tags before this one was set then meets another
+// revision. What was made another type before that is gone as what was pushed.
+func (p Repository) confirm(ctx context.Context, m *Manifest, tags []tagPut) error {
 	if !slices.ContainsFunc(tags, func(t tagPut) bool { return p.keeps(t.tag) }) {
-		return p.findManifest(ctx, d)
+		return p.findManifest(ctx, m.Digest)
 	}
-	key := p.manifestKey(d)
+	key := p.manifestKey(m.Digest)
 	for attempt := 0; ; attempt++ {
 		body, info, err := storage.ReadAll(ctx, p.store, key, maxRecord)
 		if err != nil {
@@ -100,6 +138,9 @@ func (p Repository) confirm(ctx context.Context, d Digest, tags []tagPut) error 
 		payload, err := decodeRecord(key, body, &rec)
 		if err != nil {
 			return err
+		}
+		if rec.MediaType != m.MediaType {
+			return fmt.Errorf("%s is %s now: %w", key, rec.MediaType, fs.ErrNotExist)
 		}
 		if _, err = p.put(ctx, key, encodeRecord(&rec, payload), storage.Match(info.Rev)); !isConflict(err) {
 			return err

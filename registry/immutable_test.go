@@ -88,19 +88,20 @@ func TestNewTagsOnly(t *testing.T) {
 }
 
 // TestImmutableTagKeepsItsMediaType: the bytes of a manifest that does not say what it is can be pushed as something else, by which
-// clients would not take it for an image any more. No tag is changed by that, and one that is to stay cannot be.
+// clients would not take it for an image any more. What a tag names is not changed by that, and what a tag that is to stay names
+// cannot be.
 func TestImmutableTagKeepsItsMediaType(t *testing.T) {
-	for _, keepTags := range []bool{false, true} {
-		o := &registry.Options{Immutable: keepReleases}
-		if keepTags {
-			o.Immutable = nil
+	for _, how := range []string{"immutable", "new tags only", "movable"} {
+		o := &registry.Options{}
+		if how == "immutable" {
+			o.Immutable = keepReleases
 		}
 		f := newFixture(t, nil, o)
 		p := f.repository("team/app")
 		body := []byte(strings.Replace(string(image("", f.pushBlob(p, "{}"))), `"mediaType":"`+imageType+`",`, "", 1))
 		put := func(reference, mediaType string, tags ...registry.Tag) error {
 			_, err := p.PutManifest(t.Context(), registry.ManifestPush{
-				Reference: ref(t, reference), Tags: tags, MediaType: mediaType, Body: body, KeepTags: keepTags})
+				Reference: ref(t, reference), Tags: tags, MediaType: mediaType, Body: body, KeepTags: how == "new tags only"})
 			return err
 		}
 		for range 2 { // the second time it says the same
@@ -109,15 +110,22 @@ func TestImmutableTagKeepsItsMediaType(t *testing.T) {
 			}
 		}
 		digest := digestOf(body).String()
-		wantCode(t, "by tag", put("v1", futureType), registry.Denied)
-		wantCode(t, "by digest, with the tag", put(digest, futureType, ref(t, "v1").Tag), registry.Denied)
-		if err := put(digest, futureType, ref(t, "new").Tag); err != nil {
-			t.Error(err)
+		want := map[string]string{"v1": imageType, digest: imageType}
+		byDigest := put(digest, futureType, ref(t, "new").Tag)
+		if how == "movable" {
+			if byDigest != nil {
+				t.Error(byDigest)
+			}
+			want["new"], want[digest] = futureType, futureType
+		} else {
+			wantCode(t, how+": by tag", put("v1", futureType), registry.Denied)
+			wantCode(t, how+": by digest", byDigest, registry.Denied)
+			wantCode(t, how+": by digest, with the tag", put(digest, futureType, ref(t, "v1").Tag), registry.Denied)
 		}
-		for reference, want := range map[string]string{"v1": imageType, "new": futureType, digest: futureType} {
+		for reference, mediaType := range want {
 			m, err := p.Manifest(t.Context(), ref(t, reference))
-			if err != nil || m.MediaType != want || m.Digest.String() != digest {
-				t.Errorf("keep tags %v: %s is served as %v, %v", keepTags, reference, m, err)
+			if err != nil || m.MediaType != mediaType || m.Digest.String() != digest {
+				t.Errorf("%s: %s is served as %v, %v", how, reference, m, err)
 			}
 		}
 	}
@@ -190,6 +198,56 @@ func TestImmutableTagAgainstDelete(t *testing.T) {
 			flaky.Plan(nil)
 			if pushed == nil && reached && quick.at(q, "v1") != d.String() {
 				t.Errorf("call %d, deleting first %v: the tag was acknowledged and is gone", n, deleteFirst)
+			}
+		}
+		if !reached {
+			return
+		}
+	}
+}
+
+// TestImmutableTagAgainstAnotherType pushes a manifest as something else at each moment of a push that gives it an immutable tag,
+// and the other way round: once that push is acknowledged, the manifest is what it says, and the other one is refused.
+func TestImmutableTagAgainstAnotherType(t *testing.T) {
+	for n := 1; ; n++ {
+		reached := false
+		for _, retypeFirst := range []bool{true, false} {
+			store := newStore()
+			flaky := storagetest.NewFlaky(store)
+			o := &registry.Options{Immutable: keepReleases}
+			slow, quick := newFixture(t, flaky, o), newFixture(t, store, o)
+			p, q := slow.repository("team/app"), quick.repository("team/app")
+			body := []byte(strings.Replace(string(image("", quick.pushBlob(q, "{}"))), `"mediaType":"`+imageType+`",`, "", 1))
+			d := digestOf(body).String()
+			put := func(r registry.Repository, reference, mediaType string) error {
+				_, err := r.PutManifest(t.Context(), registry.ManifestPush{Reference: ref(t, reference), MediaType: mediaType, Body: body})
+				return err
+			}
+			var tagged error
+			tag := func(r registry.Repository) { tagged = put(r, "v1", imageType) }
+			retype := func(r registry.Repository) {
+				if err := put(r, d, futureType); err != nil && registry.CodeOf(err) != registry.Denied {
+					t.Errorf("call %d: %v", n, err)
+				}
+			}
+			during, after := tag, retype
+			if retypeFirst {
+				during, after = retype, tag
+			}
+			flaky.Plan(func(c storagetest.Call) storagetest.Fault {
+				if c.N == n {
+					reached = true
+					after(q)
+				}
+				return storagetest.Fault{}
+			})
+			during(p)
+			flaky.Plan(nil)
+			for _, reference := range []string{"v1", d} {
+				m, err := q.Manifest(t.Context(), ref(t, reference))
+				if reached && (tagged != nil || err != nil || m.MediaType != imageType) {
+					t.Errorf("call %d, as another type first %v: the tag: %v; %s is %v, %v", n, retypeFirst, tagged, reference, m, err)
+				}
 			}
 		}
 		if !reached {

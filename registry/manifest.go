@@ -283,7 +283,10 @@ func (p Repository) findEither(ctx context.Context, d Digest) error {
 // each tag a hint and the tag. A DELETE at the same time may have removed the manifest again; then it is written anew.
 func (p Repository) storeManifest(ctx context.Context, m *Manifest, doc *document, tags []tagPut, push ManifestPush) error {
 	for attempt := 0; ; attempt++ {
-		objects := p.manifestObjects(ctx, m)
+		objects, err := p.manifestObjects(ctx, m, doc, push)
+		if err != nil {
+			return err
+		}
 		if !m.Subject.IsZero() {
 			if err := p.writeReferrer(ctx, m, doc, objects); err != nil {
 				return storeError("store a referrer", err)
@@ -299,7 +302,7 @@ func (p Repository) storeManifest(ctx context.Context, m *Manifest, doc *documen
 		if _, err := p.putAll(ctx, objects...); err != nil {
 			return storeError("store a manifest", err)
 		}
-		err := p.confirm(ctx, m.Digest, tags)
+		err = p.confirm(ctx, m, tags)
 		if err == nil {
 			err = p.enroll(ctx) // again: see strike
 		}
@@ -316,16 +319,22 @@ func (p Repository) storeManifest(ctx context.Context, m *Manifest, doc *documen
 }
 
 // manifestObjects returns the put of m, or none when the store has it just so. Where others change the store, it is not asked:
-// looking costs as much as writing.
-func (p Repository) manifestObjects(ctx context.Context, m *Manifest) []storage.Object {
+// looking costs as much as writing. One that does not say what it is, as few do, is put at once.
+func (p Repository) manifestObjects(ctx context.Context, m *Manifest, doc *document, push ManifestPush) ([]storage.Object, error) {
+	if !doc.saysType {
+		return nil, p.putUntyped(ctx, m, push)
+	}
 	if p.reads == p.store {
 		present, err := p.readManifest(ctx, p.store, m.Digest)
 		if err == nil && present.MediaType == m.MediaType {
-			return nil
+			return nil, nil
 		}
 	}
-	rec := manifestRecord{MediaType: m.MediaType, Subject: m.Subject.s}
-	return []storage.Object{{Key: p.manifestKey(m.Digest), Body: encodeRecord(&rec, m.Body)}}
+	return []storage.Object{{Key: p.manifestKey(m.Digest), Body: m.encode()}}, nil
+}
+
+func (m *Manifest) encode() []byte {
+	return encodeRecord(&manifestRecord{MediaType: m.MediaType, Subject: m.Subject.s}, m.Body)
 }
 
 func (p Repository) writeReferrer(ctx context.Context, m *Manifest, doc *document, first []storage.Object) error {
@@ -338,7 +347,7 @@ func (p Repository) writeReferrer(ctx context.Context, m *Manifest, doc *documen
 // DeleteManifest removes a manifest and the tags that name it. [ManifestUnknown] when there is none; what an earlier
 // deletion that was cut short left behind is removed all the same. [Denied] when an immutable tag names it.
 func (p Repository) DeleteManifest(ctx context.Context, d Digest) error {
-	if err := p.checkTagsOf(ctx, d); err != nil {
+	if err := p.checkTagsOf(ctx, d, ""); err != nil {
 		return err
 	}
 	m, err := p.readManifest(ctx, p.store, d)
