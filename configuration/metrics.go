@@ -18,7 +18,7 @@ type Metrics struct {
 // Debug is the section http.debug.
 type Debug struct {
 	// The address of another listener, host:port, without TLS and for whoever reaches it; none without it. It serves the
-	// metrics, and Go's profiles under `/debug/pprof/`, these to the same machine only.
+	// metrics, `/debug/health`, and Go's profiles under `/debug/pprof/`, these to the same machine only.
 	Addr string `yaml:"addr" example:"127.0.0.1:5001"`
 	// What Prometheus reads there.
 	Prometheus Prometheus `yaml:"prometheus"`

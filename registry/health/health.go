@@ -60,8 +60,9 @@ type Monitor struct {
 	onResult func(check string, ok bool)
 	watches  []*watch
 
-	mu    sync.Mutex
-	state atomic.Pointer[state]
+	mu       sync.Mutex
+	state    atomic.Pointer[state]
+	stopping atomic.Bool
 }
 
 // A state is what is known of all checks together.
@@ -173,8 +174,15 @@ type Report struct {
 // Report tells how the registry is, from what was found last.
 func (m *Monitor) Report() Report {
 	s := m.state.Load()
-	return Report{Ready: s.ready, Writable: s.puts == nil && s.service == nil, Reasons: slices.Clone(s.reasons)}
+	r := Report{Ready: s.ready, Writable: s.puts == nil && s.service == nil, Reasons: slices.Clone(s.reasons)}
+	if m.stopping.Load() {
+		r.Ready, r.Reasons = false, append(r.Reasons, "the server is stopping")
+	}
+	return r
 }
+
+// Stopping has reports say from now on that the registry is not ready, since its server stops. Nothing is refused for it.
+func (m *Monitor) Stopping() { m.stopping.Store(true) }
 
 // MayServe returns a [*RefusedError] while all requests are to be refused.
 func (m *Monitor) MayServe() error { return m.state.Load().service }

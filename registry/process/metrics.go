@@ -160,9 +160,9 @@ func (p process) debug(o *server.Options) error {
 	if err != nil {
 		return p.config.At("http.debug.addr", err)
 	}
-	handler := server.Debug("", nil)
+	handler := server.Debug("", nil, p.health)
 	if section.Prometheus.Enabled {
-		handler = server.Debug(section.Prometheus.Path, p.metrics.Handler())
+		handler = server.Debug(section.Prometheus.Path, p.metrics.Handler(), p.health)
 	}
 	o.Background = append(o.Background, server.ServeDebug(l, handler, p.log))
 	return nil

@@ -11,11 +11,13 @@ import (
 	"time"
 
 	"github.com/sirupsen/logrus"
+
+	"berth/registry/health"
 )
 
-// Debug answers on the listener for who runs the server: metrics at a path ("" for none) to whoever reaches it, and Go's
-// profiles, which tell of what is in memory, to the same machine only.
-func Debug(metricsPath string, metrics http.Handler) http.Handler {
+// Debug answers on the listener for who runs the server: metrics at a path ("" for none), and at /debug/health, where probes of CNCF
+// distribution ask, what /readyz does, to whoever reaches it; Go's profiles, which tell of what is in memory, to the same machine only.
+func Debug(metricsPath string, metrics http.Handler, found *health.Monitor) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		name, profile := strings.CutPrefix(r.URL.Path, "/debug/pprof/")
 		switch {
@@ -23,6 +25,8 @@ func Debug(metricsPath string, metrics http.Handler) http.Handler {
 			http.Error(w, "this listener is only read from", http.StatusMethodNotAllowed)
 		case metricsPath != "" && r.URL.Path == metricsPath:
 			metrics.ServeHTTP(w, r)
+		case r.URL.Path == "/debug/health":
+			writeReadiness(w, found.Report())
 		case profile && !fromHere(r):
 			http.Error(w, "profiles are for the machine of the server only", http.StatusForbidden)
 		case profile:

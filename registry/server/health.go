@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"strconv"
 
+	"berth/registry/health"
 	"berth/registry/observe"
 )
 
@@ -26,19 +27,18 @@ type readiness struct {
 // ready answers whether requests should be sent here, and if not, why.
 func (s *Server) ready(w http.ResponseWriter, r *http.Request) {
 	observe.Of(w, r).Quiet = true
-	report := s.o.Health.Report()
-	answer := readiness{report.Ready, report.Writable, append([]string{}, report.Reasons...)}
-	if s.draining.Load() {
-		answer.Ready, answer.Reasons = false, append(answer.Reasons, "the server is stopping")
-	}
+	writeReadiness(w, s.o.Health.Report())
+}
+
+func writeReadiness(w http.ResponseWriter, found health.Report) {
 	status := http.StatusOK
-	if !answer.Ready {
+	if !found.Ready {
 		status = http.StatusServiceUnavailable
 	}
 	w.Header().Set("Cache-Control", "no-cache")
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(status)
-	_ = json.NewEncoder(w).Encode(answer) // a client that left
+	_ = json.NewEncoder(w).Encode(readiness{found.Ready, found.Writable, append([]string{}, found.Reasons...)}) // a client that left
 }
 
 // outOfService is what clients are told. What is wrong, /readyz and the log tell.

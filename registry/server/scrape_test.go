@@ -20,6 +20,7 @@ import (
 
 	"berth/auth"
 	"berth/metrics"
+	"berth/registry/health"
 )
 
 const secret = "a-long-random-secret"
@@ -188,6 +189,7 @@ func TestNoScrape(t *testing.T) {
 
 func TestDebug(t *testing.T) {
 	figures := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, "figures") })
+	found := health.New(quietLog(), nil)
 	for _, test := range []struct {
 		method, path, from, host string
 		status                   int
@@ -197,6 +199,8 @@ func TestDebug(t *testing.T) {
 		{"POST", "/figures", "127.0.0.1:9", "localhost", 405, ""},
 		{"GET", "/metrics", "127.0.0.1:9", "localhost", 404, ""},
 		{"GET", "/", "127.0.0.1:9", "localhost", 404, ""},
+		{"GET", "/debug/health", "192.0.2.1:9", "r.example", 200, `{"ready":true,"writable":true,"reasons":[]}`},
+		{"POST", "/debug/health", "127.0.0.1:9", "localhost", 405, ""},
 		{"GET", "/debug/pprof/", "127.0.0.1:9", "localhost:5001", 200, "goroutine"},
 		{"GET", "/debug/pprof/cmdline", "[::1]:9", "[::1]:5001", 200, "test"},
 		{"GET", "/debug/pprof/goroutine", "[::ffff:127.0.0.1]:9", "127.0.0.1", 200, ""},
@@ -209,10 +213,16 @@ func TestDebug(t *testing.T) {
 		r := httptest.NewRequest(test.method, test.path, nil)
 		r.RemoteAddr, r.Host = test.from, test.host
 		answer := httptest.NewRecorder()
-		Debug("/figures", figures).ServeHTTP(answer, r)
+		Debug("/figures", figures, found).ServeHTTP(answer, r)
 		if answer.Code != test.status || !strings.Contains(answer.Body.String(), test.body) {
 			t.Errorf("%s %s from %s to %s: %d %.80s", test.method, test.path, test.from, test.host, answer.Code, answer.Body)
 		}
+	}
+	found.Stopping()
+	answer := httptest.NewRecorder()
+	Debug("", nil, found).ServeHTTP(answer, httptest.NewRequest("GET", "/debug/health", nil))
+	if answer.Code != http.StatusServiceUnavailable || !strings.Contains(answer.Body.String(), "the server is stopping") {
+		t.Errorf("while stopping, health is %d %s", answer.Code, answer.Body)
 	}
 }
 
@@ -223,7 +233,7 @@ func TestServeDebug(t *testing.T) {
 	}
 	ctx, stop := context.WithCancel(context.Background())
 	done := make(chan struct{})
-	go func() { ServeDebug(l, Debug("", nil), quietLog())(ctx); close(done) }()
+	go func() { ServeDebug(l, Debug("", nil, health.New(quietLog(), nil)), quietLog())(ctx); close(done) }()
 	url := "http://" + l.Addr().String()
 	response, err := http.Get(url + "/debug/pprof/cmdline")
 	if err != nil {

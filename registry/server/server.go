@@ -69,7 +69,6 @@ type Server struct {
 	o          Options
 	http       *http.Server
 	supervisor supervisor
-	draining   atomic.Bool
 	serving    atomic.Int64 // requests
 }
 
@@ -195,7 +194,7 @@ func (s *Server) serve(l net.Listener) error {
 
 // drain ends the server: gently at first.
 func (s *Server) drain(signals <-chan os.Signal, stopAccepting func()) {
-	s.draining.Store(true)
+	s.o.Health.Stopping()
 	s.tell("STOPPING=1")
 	hurried, hurry := context.WithCancel(context.Background())
 	defer hurry()
