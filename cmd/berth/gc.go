@@ -166,9 +166,11 @@ func printReport(w io.Writer, r *gc.Report) error {
 	if r.DryRun {
 		removed = "would be removed"
 	}
-	fmt.Fprintf(t, "layer\tthere\t%s\tsize\ttoo young\tfailed\tseconds\t\n", removed)
+	head := fmt.Sprintf("layer\tthere\t%s\tsize\ttoo young\tfailed\tseconds\t\n", removed)
 	for _, l := range r.Layers {
 		if l.Examined+l.Removed+l.Failed > 0 || l.Skipped != "" {
+			_, _ = io.WriteString(t, head) // what fails, Flush says
+			head = ""
 			fmt.Fprintf(t, "%s\t%d\t%d\t%s\t%d\t%d\t%.1f\t\n", l.Name, l.Examined, l.Removed, sizeText(l.Bytes), l.Young, l.Failed, l.Seconds)
 		}
 	}

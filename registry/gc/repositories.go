@@ -281,8 +281,11 @@ func (r *run) leases(ctx context.Context, l *Layer) error {
 // leftovers lets the driver remove what calls that were cut short left where no listing shows it.
 func (r *run) leftovers(ctx context.Context, l *Layer) error {
 	t, ok := storage.As[storage.Tidier](r.c.store)
-	if !ok || r.dry {
-		l.skip("the storage has none, or they are not counted without being removed")
+	switch {
+	case !ok:
+		return nil // the storage leaves none
+	case r.dry:
+		l.skip("they are not counted without being removed")
 		return nil
 	}
 	n, size, err := t.Tidy(ctx, r.limit(l))
@@ -294,8 +297,14 @@ func (r *run) leftovers(ctx context.Context, l *Layer) error {
 // tombstones has the driver forget what it keeps of deleted objects, when nobody else uses the store.
 func (r *run) tombstones(ctx context.Context, l *Layer) error {
 	d, ok := storage.As[storage.Compacter](r.c.store)
-	if !ok || !r.alone || r.dry {
-		l.skip("the storage keeps none, or others may need them")
+	switch {
+	case !ok:
+		return nil // the storage keeps none
+	case r.dry:
+		l.skip("they are not counted without being removed")
+		return nil
+	case !r.alone:
+		l.skip("others may need them; `berth garbage-collect` removes them while all servers are stopped")
 		return nil
 	}
 	for _, prefix := range []string{registry.RepositoryPrefix, registry.BlobPrefix, registry.CatalogPrefix, registry.UploadPrefix, lease.Prefix} {
