@@ -2,12 +2,30 @@ package main
 
 import (
 	"io"
+	"os"
 	"strings"
 	"testing"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
+
+	"berth/registry/process"
 )
+
+// TestReloadIsDocumented asks that the page on reloading name every key that a reload changes.
+func TestReloadIsDocumented(t *testing.T) {
+	page, err := os.ReadFile("../../docs/operations.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, section, _ := strings.Cut(string(page), "\n## Reload\n")
+	section, _, _ = strings.Cut(section, "\n## ")
+	for _, key := range process.Reloadable() {
+		if !strings.Contains(section, "`"+key+"`") {
+			t.Errorf("docs/operations.md, Reload, does not name %s", key)
+		}
+	}
+}
 
 // TestPlaceholders: what stands in backquotes in the text of a flag is what its help calls its value.
 func TestPlaceholders(t *testing.T) {
