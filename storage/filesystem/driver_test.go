@@ -112,6 +112,7 @@ func TestSuite(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			storagetest.Test(t, open)
+			storagetest.TestReplacing(t, open(t))
 		})
 	}
 }

@@ -19,7 +19,6 @@ var listTests = []test{
 	{"ListInfo", testListInfo},
 	{"ListBreak", testListBreak},
 	{"ListWhileDeleting", testListWhileDeleting},
-	{"ListWhileReplacing", testListWhileReplacing},
 	{"KeysWhileChanging", testKeysWhileChanging},
 }
 
@@ -186,8 +185,9 @@ func testListWhileDeleting(t *testing.T, d storage.Driver) {
 	}
 }
 
-// testListWhileReplacing replaces objects again and again under listings, which must have all of them.
-func testListWhileReplacing(t *testing.T, d storage.Driver) {
+// TestReplacing replaces objects again and again under listings, which must have all of them. It is apart from [Test], since not
+// every service can do that, whatever its driver does: versitygw 1.8 leaves some out.
+func TestReplacing(t *testing.T, d storage.Driver) {
 	var all []string
 	for i := range 400 {
 		all = append(all, fmt.Sprintf("r/%03d", i))

@@ -13,12 +13,14 @@ import (
 // read neither as it was nor as it is (since Linux 6.5): listings must have it all the same.
 func TestBtrfs(t *testing.T) {
 	disk := newDisk(t, "btrfs", 1<<30, "defaults")
-	storagetest.Test(t, func(t *testing.T) storage.Driver {
+	open := func(t *testing.T) storage.Driver {
 		d, err := filesystem.Open(t.Context(), filesystem.Options{Root: filepath.Join(disk.dir, filepath.Base(t.Name()))})
 		if err != nil {
 			t.Fatal(err)
 		}
 		t.Cleanup(func() { _ = d.Close() })
 		return d
-	})
+	}
+	storagetest.Test(t, open)
+	storagetest.TestReplacing(t, open(t))
 }
