@@ -121,7 +121,7 @@ func TestHoldsThatLoseTheirReply(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			store := &hooked{Driver: newStore()}
-			f := newFixture(t, store, &registry.Options{Grace: 160 * time.Millisecond})
+			f := newFixture(t, store, &registry.Options{Grace: time.Second})
 			p := f.repository("team/app")
 			var ended, unreadable atomic.Bool
 			var refreshes atomic.Int32
