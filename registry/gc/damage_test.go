@@ -1,8 +1,10 @@
 package gc_test
 
 import (
+	"context"
 	"errors"
 	"io/fs"
+	"iter"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -56,6 +58,84 @@ func TestFailedMark(t *testing.T) {
 	f.clean()
 	if keys := f.keys(); slices.ContainsFunc(keys, func(key string) bool { return strings.Contains(key, "/b/") }) {
 		t.Errorf("garbage is left: %q", keys)
+	}
+}
+
+// A lacking driver has one listing, the nth, lack what is replaced at that moment.
+type lacking struct {
+	storage.Driver
+	n       int
+	replace func() (replaced []string)
+}
+
+func (l *lacking) List(ctx context.Context, prefix, after string) iter.Seq2[storage.Info, error] {
+	if l.n--; l.n != 0 {
+		return l.Driver.List(ctx, prefix, after)
+	}
+	replaced := l.replace()
+	return func(yield func(storage.Info, error) bool) {
+		for info, err := range l.Driver.List(ctx, prefix, after) {
+			if !slices.Contains(replaced, info.Key) && !yield(info, err) {
+				return
+			}
+		}
+	}
+}
+
+// TestListingsThatLack has each listing of a run lack, one after another, all that is renewed when it begins: nothing of it must go.
+func TestListingsThatLack(t *testing.T) {
+	for n, more := 1, true; more; n++ {
+		f := newFixture(t, gc.Options{})
+		p, body := f.repository("a"), ""
+		pushAll := func() {
+			body = string(image("", f.push(p, "config"), f.push(p, large("layer"))))
+			f.put(p, "v1", []byte(body))
+		}
+		pushAll()
+		f.push(f.repository("b"), large("garbage"))
+		f.clock.advance(2 * grace)
+		revs := func() map[string]storage.Rev {
+			all := map[string]storage.Rev{}
+			for _, key := range f.keys() {
+				info, err := f.store.Stat(t.Context(), key)
+				if err != nil {
+					t.Fatal(err)
+				}
+				all[key] = info.Rev
+			}
+			return all
+		}
+		store := &lacking{Driver: f.store, n: n, replace: func() (replaced []string) {
+			before := revs()
+			pushAll()
+			for key, rev := range revs() {
+				if before[key] != "" && before[key] != rev {
+					replaced = append(replaced, key)
+				}
+			}
+			if len(replaced) < 3 {
+				t.Errorf("only %q were replaced", replaced)
+			}
+			return replaced
+		}}
+		if _, err := gc.New(store, f.registry, gc.Options{Now: f.clock.now, Elapsed: f.clock.elapsed, Holder: "test"}).Run(t.Context(), gc.RunOptions{}); err != nil {
+			t.Fatal(err)
+		}
+		more = store.n <= 0
+		for _, content := range []string{"config", large("layer")} {
+			b, err := p.Blob(t.Context(), registry.SHA256.FromBytes([]byte(content)))
+			if err != nil {
+				t.Fatalf("when listing %d lacks something: %v", n, err)
+			}
+			r, err := b.Open(t.Context(), 0, b.Size)
+			if err != nil {
+				t.Fatalf("when listing %d lacks something: %v", n, err)
+			}
+			r.Close()
+		}
+		if keys := f.keys(); !slices.Contains(keys, "catalog/a!") {
+			t.Fatalf("when listing %d lacks something: the catalog has lost the repository; there are %q", n, keys)
+		}
 	}
 }
 

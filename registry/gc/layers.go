@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"iter"
+	"slices"
 	"time"
 
 	"berth/registry"
@@ -181,36 +182,58 @@ func (r *run) stat(why string) inspector {
 	}
 }
 
+// unless returns an inspector that keeps what the second look reaches, by the hash of what is reached.
+func (r *run) unless(l *Layer, again *second, hash func(key string) uint64, inspect inspector) inspector {
+	return func(ctx context.Context, info storage.Info) (verdict, storage.Info, error) {
+		v, info, err := inspect(ctx, info)
+		if err == nil && !v.keep && info.ModTime.Before(r.limit(l)) {
+			v.keep, err = again.has(hash(info.Key))
+		}
+		return v, info, err
+	}
+}
+
 // blobs sweeps the blob records that no link of any repository leads to, and the entries of the catalog whose repository
 // has nothing left.
 func (r *run) blobs(ctx context.Context, l *Layer) error {
-	linked, alive := newMarks(), newMarks()
+	reached, err := r.markLinks(ctx)
+	if err != nil {
+		return err
+	}
+	again := lookAgain(func() (*marks, error) { return r.markLinks(ctx) })
+	catalog := r.newLayer("catalog", l.Start)
+	name := func(key string) uint64 { return r.c.memo.hash(registry.ParseKey(key).Repository) }
+	if err := r.sweep(ctx, catalog, r.candidates(ctx, registry.CatalogPrefix, ""), func(key string) bool {
+		return reached.has(name(key))
+	}, r.unless(catalog, again, name, r.stat("the repository has nothing left"))); err != nil {
+		return err
+	}
+	digest := func(key string) uint64 { return r.c.memo.hash(registry.ParseKey(key).Digest.String()) }
+	return r.inRanges(ctx, r.candidates, r.sweeping(l, func(key string) bool {
+		return registry.ParseKey(key).Kind != registry.BlobKind || reached.has(digest(key))
+	}, r.unless(l, again, digest, r.inspectBlob)))
+}
+
+// markLinks marks the digests that are linked, and the names of repositories that have links or manifests. No name is a digest.
+func (r *run) markLinks(ctx context.Context) (*marks, error) {
+	reached := newMarks()
 	hash := r.c.memo.hash
 	for key, err := range storage.Keys(ctx, r.scan, registry.RepositoryPrefix, "") {
 		if err != nil {
-			return fmt.Errorf("list what links blobs: %w", err)
+			return nil, fmt.Errorf("list what links blobs: %w", err)
 		}
 		k := registry.ParseKey(key)
 		switch {
 		case k.Repository == "" || r.isDoomed(key):
 			continue
 		case k.Kind == registry.LinkKind:
-			linked.add(hash(k.Digest.String()))
+			reached.add(hash(k.Digest.String()))
 		}
 		if k.Kind == registry.LinkKind || k.Kind == registry.ManifestKind {
-			alive.add(hash(k.Repository))
+			reached.add(hash(k.Repository))
 		}
 	}
-	catalog := r.newLayer("catalog", l.Start)
-	if err := r.sweep(ctx, catalog, r.candidates(ctx, registry.CatalogPrefix, ""), func(key string) bool {
-		return alive.has(hash(registry.ParseKey(key).Repository))
-	}, r.stat("the repository has nothing left")); err != nil {
-		return err
-	}
-	return r.inRanges(ctx, r.candidates, r.sweeping(l, func(key string) bool {
-		k := registry.ParseKey(key)
-		return k.Kind != registry.BlobKind || linked.has(hash(k.Digest.String()))
-	}, r.inspectBlob))
+	return reached, nil
 }
 
 // inspectBlob tells notes that a blob is refused from other records. One that cannot be understood may go.
@@ -257,17 +280,26 @@ func (r *run) uploads(ctx context.Context, l *Layer) error {
 		})
 }
 
-// data sweeps the data objects that no upload and no blob record names. Uploads are read before blob records, so that what
-// goes from one to the other is seen in one of them.
+// data sweeps the data objects that no upload and no blob record names.
 func (r *run) data(ctx context.Context, l *Layer) error {
+	named, err := r.markData(ctx, l)
+	if err != nil {
+		return err
+	}
+	return r.sweepData(ctx, l, named, lookAgain(func() (*marks, error) { return r.markData(ctx, l) }))
+}
+
+// markData marks the data objects that are named. Uploads are read before blob records, so that what goes from one to the other
+// is seen in one of them.
+func (r *run) markData(ctx context.Context, l *Layer) (*marks, error) {
 	named := newMarks()
 	if err := r.markUploads(ctx, named); err != nil {
-		return fmt.Errorf("read what uploads name: %w", err)
+		return nil, fmt.Errorf("read what uploads name: %w", err)
 	}
 	if err := r.markBlobs(ctx, l, named); err != nil {
-		return fmt.Errorf("read what blob records name: %w", err)
+		return nil, fmt.Errorf("read what blob records name: %w", err)
 	}
-	return r.sweepData(ctx, l, named)
+	return named, nil
 }
 
 func (r *run) markUploads(ctx context.Context, named *marks) error {
@@ -353,13 +385,13 @@ func (r *run) readBlob(ctx context.Context, key string) (storage.Info, []uint64,
 // bulk is how many data objects are removed by one call.
 const bulk = 1000
 
-func (r *run) sweepData(ctx context.Context, l *Layer, named *marks) error {
+func (r *run) sweepData(ctx context.Context, l *Layer, named *marks, again *second) error {
 	team, ctx := r.team(ctx)
 	batch := []storage.Info{}
 	flush := func() error {
 		full := batch
 		batch = nil
-		return team.do(func() error { return r.removeData(ctx, l, full) })
+		return team.do(func() error { return r.removeData(ctx, l, full, again) })
 	}
 	for info, err := range r.candidates(ctx, registry.DataPrefix, "") {
 		garbage := false
@@ -406,8 +438,18 @@ func (r *run) batchSize() int {
 	return 16
 }
 
-// removeData removes data objects. They are written once, under keys that are nobody else's, so there is nothing to match.
-func (r *run) removeData(ctx context.Context, l *Layer, infos []storage.Info) error {
+// removeData removes data objects that the second look does not find either. They are written once, under keys that are nobody
+// else's, so there is nothing to match.
+func (r *run) removeData(ctx context.Context, l *Layer, infos []storage.Info, again *second) error {
+	var lookErr error
+	infos = slices.DeleteFunc(infos, func(info storage.Info) bool {
+		named, err := again.has(r.c.memo.hash(info.Key))
+		lookErr = err
+		return named || err != nil
+	})
+	if lookErr != nil {
+		return r.failed(ctx, l, lookErr)
+	}
 	if len(infos) == 0 {
 		return nil
 	}

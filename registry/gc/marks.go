@@ -3,6 +3,7 @@ package gc
 import (
 	"math/bits"
 	"math/rand/v2"
+	"sync/atomic"
 )
 
 // marks is a set of hashes in bounded memory: 20 bits each. It may answer yes to one in some ten thousand that were never
@@ -78,4 +79,29 @@ func (f *filter) has(at, step uint64) bool {
 		at += step
 	}
 	return true
+}
+
+// A second look for what is reached is taken by the first who is about to remove something. The first may lack an object that was
+// replaced while it listed: not every store shows it then (docs/storage-s3.md). What is relied upon is renewed once in a quarter
+// of the grace; two listings do not lack the same.
+type second struct {
+	begun atomic.Bool
+	over  chan struct{}
+	look  func() (*marks, error)
+	marks *marks
+	err   error
+}
+
+func lookAgain(look func() (*marks, error)) *second {
+	return &second{over: make(chan struct{}), look: look}
+}
+
+// has reports whether the second look finds a hash. It may be called by several goroutines.
+func (s *second) has(h uint64) (bool, error) {
+	if s.begun.CompareAndSwap(false, true) {
+		s.marks, s.err = s.look()
+		close(s.over)
+	}
+	<-s.over
+	return s.err == nil && s.marks.has(h), s.err
 }

@@ -52,7 +52,7 @@ func TestCollectionCost(t *testing.T) {
 				name string
 				bar  cost
 			}{
-				{"first", cost{reads: manifests + blobs + 20, writes: remove + 20, lists: pages + pagesOf(collectedGarbage) + 10}},
+				{"first", cost{reads: manifests + blobs + 20, writes: remove + 20, lists: pages + pagesOf(blobs) + pagesOf(collectedGarbage) + 10}},
 				{"second", cost{reads: 20, writes: 20, lists: pages + 10}},
 			} {
 				wire.Take()
