@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"berth/registry/admin"
+	"berth/registry/health"
 	"berth/registry/process"
 )
 
@@ -123,7 +124,7 @@ func newStatus(env environment) *cobra.Command {
 	return cmd
 }
 
-func describeHealth(h admin.Health) string {
+func describeHealth(h health.Report) string {
 	reasons := strings.Join(h.Reasons, "; ")
 	switch {
 	case !h.Ready:

@@ -14,9 +14,11 @@ import (
 	"sync"
 	"syscall"
 	"testing"
+	"time"
 
 	"berth/auth/htpasswd"
 	"berth/registry/admin"
+	"berth/registry/health"
 )
 
 const operateConfig = `version: 0.1
@@ -231,12 +233,12 @@ func TestSwitchedUnderLoad(t *testing.T) {
 
 func TestDescribeHealth(t *testing.T) {
 	full := []string{"the storage is full"}
-	for want, health := range map[string]admin.Health{
+	for want, found := range map[string]health.Report{
 		"ready":                          {Ready: true, Writable: true},
 		"not ready: the storage is full": {Reasons: full},
 		"ready, but changes are refused: the storage is full": {Ready: true, Reasons: full},
 	} {
-		if got := describeHealth(health); got != want {
+		if got := describeHealth(found); got != want {
 			t.Errorf("got %q, want %q", got, want)
 		}
 	}
@@ -251,6 +253,12 @@ func TestStatus(t *testing.T) {
 		return strings.NewReplacer("DIR/groups", file(t, g.dir, "groups", ""), "'127.0.0.1:0'",
 			"'127.0.0.1:0', tls: {certificate: "+dir+"/tls.crt, key: "+dir+"/tls.key}, admin: {socket: DIR/own}").Replace(operateConfig)
 	})
+	var s admin.Status
+	for client := admin.NewClient(g.dir + "/own"); !s.Health.Ready; time.Sleep(5 * time.Millisecond) { // each check ran once
+		if err := client.Do(t.Context(), "GET", "/v1/status", nil, &s); err != nil {
+			t.Fatal(err)
+		}
+	}
 	g.command(0, `(?s)^version +devel\nprocess +\d+, since .*\nconfiguration +.*config.yml\nlistening +127.0.0.1:\d+ \(https\)\n`+
 		`storage +filesystem .*store: ready\nhealth +ready\nauth +htpasswd\nread-only +off\nuploads +0 begun, 0 being received\nrequests +read: 0 of \d+ running, .*limit +http.maxconnections 10000\n`+
 		`.*certificate +http.tls.certificate, until \d+-\d\d-\d\d \(36[45] days\): r.example.com\n$`, "", "status")
@@ -258,7 +266,6 @@ func TestStatus(t *testing.T) {
 	if code := run(t.Context(), []string{"status", "--json", "--socket", g.dir + "/own"}, environment{nil, nil, &out, &out}); code != 0 {
 		t.Fatalf("exits with %d: %s", code, &out)
 	}
-	var s admin.Status
 	if err := json.Unmarshal(out.Bytes(), &s); err != nil || s.PID != os.Getpid() || !s.Storage.Ready || s.Storage.Driver != "filesystem" || len(s.Certificates) != 1 || s.Uploads == nil {
 		t.Errorf("%+v, %v", s, err)
 	}

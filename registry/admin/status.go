@@ -1,6 +1,10 @@
 package admin
 
-import "time"
+import (
+	"time"
+
+	"berth/registry/health"
+)
 
 // A Status is what a server says of itself, the answer to GET /v1/status.
 type Status struct {
@@ -11,7 +15,7 @@ type Status struct {
 	Addresses     []string      `json:"addresses"`
 	TLS           bool          `json:"tls"`
 	Storage       Storage       `json:"storage"`
-	Health        Health        `json:"health"`
+	Health        health.Report `json:"health"`
 	Auth          string        `json:"auth"`
 	ReadOnly      ReadOnly      `json:"read_only"`
 	Requests      []Class       `json:"requests"` // being served now
@@ -27,13 +31,6 @@ type Storage struct {
 	Place   string `json:"place,omitempty"`
 	Ready   bool   `json:"ready"`
 	Problem string `json:"problem,omitempty"` // when it is not ready
-}
-
-// Health is what the server found last of what it watches.
-type Health struct {
-	Ready    bool     `json:"ready"`    // requests should be sent to it
-	Writable bool     `json:"writable"` // changes are not refused for the reasons
-	Reasons  []string `json:"reasons"`
 }
 
 // ReadOnly is whether changes are refused. Where On is not Configured, a command switched it.

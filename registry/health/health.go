@@ -166,15 +166,15 @@ func (s *state) add(w *watch, err error) {
 
 // A Report is how a registry is.
 type Report struct {
-	Ready    bool     // requests should be sent here
-	Writable bool     // changes are taken
-	Reasons  []string // why not
+	Ready    bool     `json:"ready"`    // requests should be sent here
+	Writable bool     `json:"writable"` // changes are taken
+	Reasons  []string `json:"reasons"`  // why not, never nil
 }
 
 // Report tells how the registry is, from what was found last.
 func (m *Monitor) Report() Report {
 	s := m.state.Load()
-	r := Report{Ready: s.ready, Writable: s.puts == nil && s.service == nil, Reasons: slices.Clone(s.reasons)}
+	r := Report{Ready: s.ready, Writable: s.puts == nil && s.service == nil, Reasons: append([]string{}, s.reasons...)}
 	if m.stopping.Load() {
 		r.Ready, r.Reasons = false, append(r.Reasons, "the server is stopping")
 	}

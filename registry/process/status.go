@@ -23,11 +23,10 @@ func (c *commands) status(ctx context.Context) (admin.Status, error) {
 	s := admin.Status{
 		Version: c.env.Version, PID: os.Getpid(), Started: c.began, Configuration: c.reloader.file, Addresses: []string{},
 		TLS: c.certificates != nil, Auth: describeAuth(c.reloader.config()), ReadOnly: admin.ReadOnly(c.guard.ReadOnlyMode()),
+		Health:  c.health.Report(),
 		Storage: admin.Storage{Driver: c.config.Storage.Driver(), Place: place(c.config.Storage)},
 		Limits:  bounds(c.reloader.config()), Certificates: []admin.Certificate{},
 	}
-	found := c.health.Report()
-	s.Health = admin.Health{Ready: found.Ready, Writable: found.Writable, Reasons: append([]string{}, found.Reasons...)}
 	stats := c.limits.gate.Stats()
 	s.Receiving = stats.Uploads
 	for class, q := range stats.Classes {

@@ -17,13 +17,6 @@ func live(w http.ResponseWriter, r *http.Request) {
 	w.WriteHeader(http.StatusOK)
 }
 
-// readiness is what /readyz answers.
-type readiness struct {
-	Ready    bool     `json:"ready"`
-	Writable bool     `json:"writable"` // changes are not refused for the reasons
-	Reasons  []string `json:"reasons"`
-}
-
 // ready answers whether requests should be sent here, and if not, why.
 func (s *Server) ready(w http.ResponseWriter, r *http.Request) {
 	observe.Of(w, r).Quiet = true
@@ -38,7 +31,7 @@ func writeReadiness(w http.ResponseWriter, found health.Report) {
 	w.Header().Set("Cache-Control", "no-cache")
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(status)
-	_ = json.NewEncoder(w).Encode(readiness{found.Ready, found.Writable, append([]string{}, found.Reasons...)}) // a client that left
+	_ = json.NewEncoder(w).Encode(found) // a client that left
 }
 
 // outOfService is what clients are told. What is wrong, /readyz and the log tell.
