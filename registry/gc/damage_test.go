@@ -86,11 +86,8 @@ func (l *lacking) List(ctx context.Context, prefix, after string) iter.Seq2[stor
 func TestListingsThatLack(t *testing.T) {
 	for n, more := 1, true; more; n++ {
 		f := newFixture(t, gc.Options{})
-		p, body := f.repository("a"), ""
-		pushAll := func() {
-			body = string(image("", f.push(p, "config"), f.push(p, large("layer"))))
-			f.put(p, "v1", []byte(body))
-		}
+		p := f.repository("a")
+		pushAll := func() { f.put(p, "v1", image("", f.push(p, "config"), f.push(p, large("layer")))) }
 		pushAll()
 		f.push(f.repository("b"), large("garbage"))
 		f.clock.advance(2 * grace)

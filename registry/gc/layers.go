@@ -186,9 +186,11 @@ func (r *run) stat(why string) inspector {
 func (r *run) unless(l *Layer, again *second, hash func(key string) uint64, inspect inspector) inspector {
 	return func(ctx context.Context, info storage.Info) (verdict, storage.Info, error) {
 		v, info, err := inspect(ctx, info)
-		if err == nil && !v.keep && info.ModTime.Before(r.limit(l)) {
-			v.keep, err = again.has(hash(info.Key))
+		if err != nil || v.keep || !info.ModTime.Before(r.limit(l)) {
+			return v, info, err
 		}
+		reached, err := again.take()
+		v.keep = err == nil && reached.has(hash(info.Key))
 		return v, info, err
 	}
 }
@@ -390,7 +392,9 @@ func (r *run) sweepData(ctx context.Context, l *Layer, named *marks, again *seco
 	batch := []storage.Info{}
 	flush := func() error {
 		full := batch
-		batch = nil
+		if batch = nil; len(full) == 0 {
+			return nil
+		}
 		return team.do(func() error { return r.removeData(ctx, l, full, again) })
 	}
 	for info, err := range r.candidates(ctx, registry.DataPrefix, "") {
@@ -441,15 +445,11 @@ func (r *run) batchSize() int {
 // removeData removes data objects that the second look does not find either. They are written once, under keys that are nobody
 // else's, so there is nothing to match.
 func (r *run) removeData(ctx context.Context, l *Layer, infos []storage.Info, again *second) error {
-	var lookErr error
-	infos = slices.DeleteFunc(infos, func(info storage.Info) bool {
-		named, err := again.has(r.c.memo.hash(info.Key))
-		lookErr = err
-		return named || err != nil
-	})
-	if lookErr != nil {
-		return r.failed(ctx, l, lookErr)
+	named, err := again.take()
+	if err != nil {
+		return r.failed(ctx, l, err)
 	}
+	infos = slices.DeleteFunc(infos, func(info storage.Info) bool { return named.has(r.c.memo.hash(info.Key)) })
 	if len(infos) == 0 {
 		return nil
 	}

@@ -96,12 +96,12 @@ func lookAgain(look func() (*marks, error)) *second {
 	return &second{over: make(chan struct{}), look: look}
 }
 
-// has reports whether the second look finds a hash. It may be called by several goroutines.
-func (s *second) has(h uint64) (bool, error) {
+// take returns what the second look finds. It may be called by several goroutines.
+func (s *second) take() (*marks, error) {
 	if s.begun.CompareAndSwap(false, true) {
 		s.marks, s.err = s.look()
 		close(s.over)
 	}
 	<-s.over
-	return s.err == nil && s.marks.has(h), s.err
+	return s.marks, s.err
 }

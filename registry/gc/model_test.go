@@ -71,7 +71,6 @@ type mutant struct {
 	late      time.Duration                       // how much later a layer's start is than it should be
 	plain     bool                                // every few histories show it
 	fearless  bool                                // collectors ignore each other's leases
-	covered   string                              // why others keep it from doing harm; "": it must be found
 }
 
 const (
