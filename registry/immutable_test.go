@@ -162,96 +162,83 @@ func TestImmutableTagIsSetOnce(t *testing.T) {
 	}
 }
 
-// TestImmutableTagAgainstDelete deletes a manifest at each moment of a push that gives it an immutable tag, and the other
-// way round: once the push is acknowledged, the tag stays.
-func TestImmutableTagAgainstDelete(t *testing.T) {
-	for n := 1; ; n++ {
-		reached := false
-		for _, deleteFirst := range []bool{true, false} {
+// interleave runs one of two things over a registry, and the other, whole, at each call of the store that the first makes; and the
+// other way round. prepare makes them over a fresh store, and what is to hold in the end when they have met.
+func interleave(t *testing.T, prepare func(f *fixture) (one, other func(registry.Repository), check func(at string))) {
+	for n, reached := 1, true; reached; n++ {
+		reached = false
+		for _, turned := range []bool{false, true} {
 			store := newStore()
 			flaky := storagetest.NewFlaky(store)
 			o := &registry.Options{Immutable: keepReleases}
 			slow, quick := newFixture(t, flaky, o), newFixture(t, store, o)
-			p, q := slow.repository("team/app"), quick.repository("team/app")
-			body := image("", quick.pushBlob(q, "{}"))
-			d := digestOf(body)
-			quick.put(q, d.String(), body)
-			var pushed error
-			tag := func(r registry.Repository) { _, pushed = push(t.Context(), r, "v1", body) }
-			remove := func(r registry.Repository) {
-				if err := r.DeleteManifest(t.Context(), d); err != nil && registry.CodeOf(err) != registry.Denied && registry.CodeOf(err) != registry.ManifestUnknown {
-					t.Errorf("call %d: delete: %v", n, err)
-				}
-			}
-			during, after := tag, remove
-			if deleteFirst {
-				during, after = remove, tag
+			during, whole, check := prepare(quick)
+			if turned {
+				during, whole = whole, during
 			}
 			flaky.Plan(func(c storagetest.Call) storagetest.Fault {
 				if c.N == n {
 					reached = true
-					after(q)
+					whole(quick.repository("team/app"))
 				}
 				return storagetest.Fault{}
 			})
-			during(p)
+			during(slow.repository("team/app"))
 			flaky.Plan(nil)
-			if pushed == nil && reached && quick.at(q, "v1") != d.String() {
-				t.Errorf("call %d, deleting first %v: the tag was acknowledged and is gone", n, deleteFirst)
+			if reached {
+				check(fmt.Sprintf("call %d, turned %v", n, turned))
 			}
 		}
-		if !reached {
-			return
-		}
 	}
+}
+
+// TestImmutableTagAgainstDelete deletes a manifest at each moment of a push that gives it an immutable tag, and the other
+// way round: once the push is acknowledged, the tag stays.
+func TestImmutableTagAgainstDelete(t *testing.T) {
+	interleave(t, func(f *fixture) (remove, tag func(registry.Repository), check func(at string)) {
+		p := f.repository("team/app")
+		body := image("", f.pushBlob(p, "{}"))
+		d := digestOf(body)
+		f.put(p, d.String(), body)
+		var pushed error
+		tag = func(r registry.Repository) { _, pushed = push(t.Context(), r, "v1", body) }
+		remove = func(r registry.Repository) {
+			if err := r.DeleteManifest(t.Context(), d); err != nil && registry.CodeOf(err) != registry.Denied && registry.CodeOf(err) != registry.ManifestUnknown {
+				t.Errorf("delete: %v", err)
+			}
+		}
+		return remove, tag, func(at string) {
+			if pushed == nil && f.at(p, "v1") != d.String() {
+				t.Errorf("%s: the tag was acknowledged and is gone", at)
+			}
+		}
+	})
 }
 
 // TestImmutableTagAgainstAnotherType pushes a manifest as something else at each moment of a push that gives it an immutable tag,
 // and the other way round: once that push is acknowledged, the manifest is what it says, and the other one is refused.
 func TestImmutableTagAgainstAnotherType(t *testing.T) {
-	for n := 1; ; n++ {
-		reached := false
-		for _, retypeFirst := range []bool{true, false} {
-			store := newStore()
-			flaky := storagetest.NewFlaky(store)
-			o := &registry.Options{Immutable: keepReleases}
-			slow, quick := newFixture(t, flaky, o), newFixture(t, store, o)
-			p, q := slow.repository("team/app"), quick.repository("team/app")
-			body := []byte(strings.Replace(string(image("", quick.pushBlob(q, "{}"))), `"mediaType":"`+imageType+`",`, "", 1))
-			d := digestOf(body).String()
-			put := func(r registry.Repository, reference, mediaType string) error {
-				_, err := r.PutManifest(t.Context(), registry.ManifestPush{Reference: ref(t, reference), MediaType: mediaType, Body: body})
-				return err
+	interleave(t, func(f *fixture) (retype, tag func(registry.Repository), check func(at string)) {
+		p := f.repository("team/app")
+		body := []byte(strings.Replace(string(image("", f.pushBlob(p, "{}"))), `"mediaType":"`+imageType+`",`, "", 1))
+		d := digestOf(body).String()
+		put := func(r registry.Repository, reference, mediaType string) error {
+			_, err := r.PutManifest(t.Context(), registry.ManifestPush{Reference: ref(t, reference), MediaType: mediaType, Body: body})
+			return err
+		}
+		var tagged error
+		tag = func(r registry.Repository) { tagged = put(r, "v1", imageType) }
+		retype = func(r registry.Repository) {
+			if err := put(r, d, futureType); err != nil && registry.CodeOf(err) != registry.Denied {
+				t.Error(err)
 			}
-			var tagged error
-			tag := func(r registry.Repository) { tagged = put(r, "v1", imageType) }
-			retype := func(r registry.Repository) {
-				if err := put(r, d, futureType); err != nil && registry.CodeOf(err) != registry.Denied {
-					t.Errorf("call %d: %v", n, err)
-				}
-			}
-			during, after := tag, retype
-			if retypeFirst {
-				during, after = retype, tag
-			}
-			flaky.Plan(func(c storagetest.Call) storagetest.Fault {
-				if c.N == n {
-					reached = true
-					after(q)
-				}
-				return storagetest.Fault{}
-			})
-			during(p)
-			flaky.Plan(nil)
+		}
+		return retype, tag, func(at string) {
 			for _, reference := range []string{"v1", d} {
-				m, err := q.Manifest(t.Context(), ref(t, reference))
-				if reached && (tagged != nil || err != nil || m.MediaType != imageType) {
-					t.Errorf("call %d, as another type first %v: the tag: %v; %s is %v, %v", n, retypeFirst, tagged, reference, m, err)
+				if m, err := p.Manifest(t.Context(), ref(t, reference)); tagged != nil || err != nil || m.MediaType != imageType {
+					t.Errorf("%s: the tag: %v; %s is %v, %v", at, tagged, reference, m, err)
 				}
 			}
 		}
-		if !reached {
-			return
-		}
-	}
+	})
 }

@@ -54,6 +54,22 @@ func settle(t *testing.T, d storage.Driver, key string) {
 	synctest.Wait()
 }
 
+// wantGone has processes that read something else all the time read k/a no more, after some seconds.
+func wantGone(t *testing.T, seconds int, processes ...*cached.Shared) {
+	t.Helper()
+	for range seconds {
+		time.Sleep(time.Second)
+		for _, p := range processes {
+			settle(t, p.Reads(), "k/b")
+		}
+	}
+	for _, p := range processes {
+		if got := read(t, p.Reads(), "k/a"); got != "-" {
+			t.Errorf("a process reads %q after %d seconds", got, seconds)
+		}
+	}
+}
+
 // TestSharedEpochDuringStat: what was in memory while nobody looked at the epoch is not answered because another reader has
 // it looked at meanwhile.
 func TestSharedEpochDuringStat(t *testing.T) {
@@ -177,14 +193,7 @@ func TestSharedEpochOwed(t *testing.T) {
 			t.Errorf("a deletion of which others cannot be told: %v", err)
 		}
 		flaky.Plan(nil)
-		for range 8 {
-			time.Sleep(time.Second)
-			settle(t, one.Reads(), "k/b")
-			settle(t, other.Reads(), "k/b")
-		}
-		if got := read(t, other.Reads(), "k/a"); got != "-" {
-			t.Errorf("another process reads %q after eight seconds", got)
-		}
+		wantGone(t, 8, one, other)
 	})
 }
 
@@ -227,13 +236,7 @@ func TestSharedDeletionCutOff(t *testing.T) {
 		if err := a.Delete(t.Context(), "k/a", storage.Cond{}); !errors.Is(err, context.Canceled) {
 			t.Error(err)
 		}
-		for range 6 {
-			time.Sleep(time.Second)
-			settle(t, b.Reads(), "k/b")
-		}
-		if got := read(t, b.Reads(), "k/a"); got != "-" {
-			t.Errorf("another process reads %q after six seconds", got)
-		}
+		wantGone(t, 6, b)
 	})
 }
 
@@ -260,13 +263,7 @@ func TestSharedDeletionByWhoLeaves(t *testing.T) {
 		if err := a.Delete(ctx, "k/a", storage.Cond{}); err != nil {
 			t.Error(err)
 		}
-		for range 6 {
-			time.Sleep(time.Second)
-			settle(t, b.Reads(), "k/b")
-		}
-		if got := read(t, b.Reads(), "k/a"); got != "-" {
-			t.Errorf("another process reads %q after six seconds", got)
-		}
+		wantGone(t, 6, b)
 	})
 }
 
