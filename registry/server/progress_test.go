@@ -75,45 +75,32 @@ func TestSendfile(t *testing.T) {
 
 func isFile(source any) bool { _, ok := source.(*os.File); return ok }
 
-// TestStalledDownload has a client that reads nothing: its handler must not be held for ever.
-func TestStalledDownload(t *testing.T) {
-	ended := make(chan error, 1)
-	s := start(t, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-		var err error
-		for block := make([]byte, 1<<20); err == nil; {
-			_, err = w.Write(block)
+// TestStalled has clients that read nothing, or stop in the middle of a body: their handlers must not be held for ever.
+func TestStalled(t *testing.T) {
+	for request, serve := range map[string]func(w io.Writer, body io.Reader) error{
+		"GET /v2/ HTTP/1.1\r\nHost: x\r\n\r\n": func(w io.Writer, _ io.Reader) (err error) {
+			for block := make([]byte, 1<<20); err == nil; {
+				_, err = w.Write(block)
+			}
+			return err
+		},
+		"PUT /v2/ HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\nhello": func(_ io.Writer, body io.Reader) error {
+			_, err := io.Copy(io.Discard, body)
+			return err
+		},
+	} {
+		ended := make(chan error, 1)
+		s := start(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { ended <- serve(w, r.Body) }), Options{ProgressTimeout: 50 * time.Millisecond}, nil)
+		c, err := net.Dial("tcp", s.addr)
+		if err != nil {
+			t.Fatal(err)
 		}
-		ended <- err
-	}), Options{ProgressTimeout: 50 * time.Millisecond}, nil)
-	c, err := net.Dial("tcp", s.addr)
-	if err != nil {
-		t.Fatal(err)
+		defer c.Close()
+		io.WriteString(c, request)
+		if err := <-ended; !errors.Is(err, os.ErrDeadlineExceeded) {
+			t.Errorf("%.3s ended with %v", request, err)
+		}
+		s.signals <- os.Interrupt
+		s.wantStopped()
 	}
-	defer c.Close()
-	io.WriteString(c, "GET /v2/ HTTP/1.1\r\nHost: x\r\n\r\n")
-	if err := <-ended; !errors.Is(err, os.ErrDeadlineExceeded) {
-		t.Errorf("the write ended with %v", err)
-	}
-	s.signals <- os.Interrupt
-	s.wantStopped()
-}
-
-// TestStalledUpload has a client that stops in the middle of a body.
-func TestStalledUpload(t *testing.T) {
-	ended := make(chan error, 1)
-	s := start(t, http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
-		_, err := io.Copy(io.Discard, r.Body)
-		ended <- err
-	}), Options{ProgressTimeout: 50 * time.Millisecond}, nil)
-	c, err := net.Dial("tcp", s.addr)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer c.Close()
-	io.WriteString(c, "PUT /v2/ HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\nhello")
-	if err := <-ended; !errors.Is(err, os.ErrDeadlineExceeded) {
-		t.Errorf("the read ended with %v", err)
-	}
-	s.signals <- os.Interrupt
-	s.wantStopped()
 }

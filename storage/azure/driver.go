@@ -73,19 +73,13 @@ var (
 // Open tries the container with objects of its own, which it removes, and returns a driver over it. It takes no longer than
 // ten seconds. An error names the key of the configuration to fix.
 func Open(ctx context.Context, o Options) (*Driver, error) {
-	limited, cancel := context.WithTimeout(ctx, remote.OpenLimit)
-	defer cancel()
-	d, err := prepare(o)
-	if err == nil {
-		err = d.probe(limited)
-	}
-	if err != nil && ctx.Err() != nil {
-		return nil, ctx.Err()
-	}
-	if err != nil {
-		return nil, fmt.Errorf("open the container %s of the account %s: %w", o.Container, o.Account, err)
-	}
-	return d, nil
+	return remote.Open(ctx, fmt.Sprintf("the container %s of the account %s", o.Container, o.Account), func(ctx context.Context) (*Driver, error) {
+		d, err := prepare(o)
+		if err != nil {
+			return nil, err
+		}
+		return d, d.probe(ctx)
+	})
 }
 
 // prepare makes a driver without asking the service anything.

@@ -66,19 +66,13 @@ var (
 // Open tries the bucket with objects of its own, which it removes, and returns a driver over it. It takes no longer than
 // ten seconds. An error names the key of the configuration to fix.
 func Open(ctx context.Context, o Options) (*Driver, error) {
-	limited, cancel := context.WithTimeout(ctx, remote.OpenLimit)
-	defer cancel()
-	d, err := prepare(limited, o)
-	if err == nil {
-		err = d.probe(limited)
-	}
-	if err != nil && ctx.Err() != nil {
-		return nil, ctx.Err()
-	}
-	if err != nil {
-		return nil, fmt.Errorf("open the bucket %s: %w", o.Bucket, err)
-	}
-	return d, nil
+	return remote.Open(ctx, "the bucket "+o.Bucket, func(ctx context.Context) (*Driver, error) {
+		d, err := prepare(ctx, o)
+		if err != nil {
+			return nil, err
+		}
+		return d, d.probe(ctx)
+	})
 }
 
 // maxParts is more than an object can have: a body is a stream here.

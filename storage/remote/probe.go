@@ -12,13 +12,27 @@ import (
 )
 
 const (
-	// OpenLimit bounds the start of a driver.
-	OpenLimit = 10 * time.Second
 	// ProbeWithin bounds one attempt of [Try].
 	ProbeWithin = 3 * time.Second
 
+	openLimit     = 10 * time.Second
 	probeAttempts = 3
 )
+
+// Open opens a driver within ten seconds. An error names the place, but for one of ctx, which is returned as it is.
+func Open[D any](ctx context.Context, place string, open func(ctx context.Context) (D, error)) (D, error) {
+	limited, cancel := context.WithTimeout(ctx, openLimit)
+	defer cancel()
+	d, err := open(limited)
+	var none D
+	switch {
+	case err == nil:
+		return d, nil
+	case ctx.Err() != nil:
+		return none, ctx.Err()
+	}
+	return none, fmt.Errorf("open %s: %w", place, err)
+}
 
 // Try runs f, again when that may help. The error is that of the last attempt as it is.
 func Try(ctx context.Context, again func(error) bool, f func(ctx context.Context) error) (err error) {

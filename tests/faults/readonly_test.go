@@ -1,7 +1,6 @@
 package faults
 
 import (
-	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -28,21 +27,7 @@ func TestReadOnlyDisk(t *testing.T) {
 		t.Fatalf("finished %v, %v", finished, err)
 	}
 	disk.fail()
-	for range 3 {
-		replies := steps(t, s.Client, "readonly/new", content.Random("new", 9000))
-		cleanly(t, replies[len(replies)-1], http.StatusServiceUnavailable)
-	}
-	r, err := s.Do(harness.Call{Method: "DELETE", Path: "/v2/readonly/base/manifests/v"})
-	if err != nil {
-		t.Fatal(err)
-	}
-	cleanly(t, r, http.StatusServiceUnavailable)
-	if err := s.Verify("readonly/base", base); err != nil {
-		t.Errorf("a pull from a read-only disk: %v", err)
-	}
-	if d, err := s.Resolve("readonly/base", "v"); err != nil || d != base.Top().Digest {
-		t.Errorf("a tag on a read-only disk: %q, %v", d, err)
-	}
+	onlyRead(t, s, base)
 	s.Stop()
 	disk.unmount()
 	disk.check()

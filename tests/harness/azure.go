@@ -4,10 +4,8 @@ import (
 	"crypto/tls"
 	"net"
 	"net/http"
-	"os/exec"
 	"path/filepath"
 	"testing"
-	"time"
 
 	"github.com/Azure/azure-sdk-for-go/sdk/storage/azblob"
 )
@@ -26,7 +24,7 @@ const azuriteKey = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6
 // StartAzure runs a server of Azure Blob Storage until the test ends. On HTTPS it takes tokens, too.
 func StartAzure(t testing.TB, secure bool) *Azure {
 	t.Helper()
-	dir, addr := t.TempDir(), freeAddr(t)
+	dir, addr := t.TempDir(), FreeAddr(t)
 	host, port, _ := net.SplitHostPort(addr)
 	a := &Azure{Endpoint: "http://" + addr + "/devstoreaccount1", Account: "devstoreaccount1", Key: azuriteKey, Container: "registry"}
 	args := []string{azurite.Path(t), "--blobHost", host, "--blobPort", port, "--silent", "--disableTelemetry", "--skipApiVersionCheck",
@@ -38,38 +36,15 @@ func StartAzure(t testing.TB, secure bool) *Azure {
 			t.Fatal(err)
 		}
 	}
-	cmd := exec.Command("node", args...)
-	cmd.Dir = dir
-	var log logBuffer
-	cmd.Stdout, cmd.Stderr = &log, &log
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		_ = cmd.Process.Kill() // nothing of it is kept
-		_ = cmd.Wait()
-		if t.Failed() {
-			end := log.String()
-			t.Logf("the end of the log of the server of Azure:\n%s", end[max(0, len(end)-2000):])
-		}
-	})
-	a.createContainer(t, addr)
+	Run(t, nil, "node", args...)
+	WaitForListener(t, addr)
+	a.createContainer(t)
 	return a
 }
 
-// createContainer waits for the server, and makes the container.
-func (a *Azure) createContainer(t testing.TB, addr string) {
+// createContainer makes the container.
+func (a *Azure) createContainer(t testing.TB) {
 	t.Helper()
-	for deadline := time.Now().Add(startLimit); ; time.Sleep(20 * time.Millisecond) {
-		c, err := net.Dial("tcp", addr)
-		if err == nil {
-			c.Close()
-			break
-		}
-		if time.Now().After(deadline) {
-			t.Fatalf("the server of Azure does not listen: %v", err)
-		}
-	}
 	key, err := azblob.NewSharedKeyCredential(a.Account, a.Key)
 	if err != nil {
 		t.Fatal(err)

@@ -6,10 +6,8 @@ import (
 	"net"
 	"net/http/httptest"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"testing"
-	"time"
 
 	"berth/storage/gcs/gcstest"
 )
@@ -26,7 +24,7 @@ var fakeGCS = Tool{"fake-gcs-server", "github.com/fsouza/fake-gcs-server", "v1.5
 // StartGCS runs a server of Google Cloud Storage until the test ends.
 func StartGCS(t testing.TB) *GCS {
 	t.Helper()
-	dir, addr := t.TempDir(), freeAddr(t)
+	dir, addr := t.TempDir(), FreeAddr(t)
 	g := &GCS{"http://" + addr, "registry", gcstest.NewAccount(t)}
 	if err := os.MkdirAll(filepath.Join(dir, g.Bucket), 0o755); err != nil {
 		t.Fatal(err)
@@ -35,31 +33,10 @@ func StartGCS(t testing.TB) *GCS {
 	if err != nil {
 		t.Fatal(err)
 	}
-	cmd := exec.Command(fakeGCS.Path(t), "-scheme", "http", "-host", "127.0.0.1", "-port", port, "-backend", "memory",
+	Run(t, nil, fakeGCS.Path(t), "-scheme", "http", "-host", "127.0.0.1", "-port", port, "-backend", "memory",
 		"-public-host", "127.0.0.1", "-data", dir)
-	var said logBuffer
-	cmd.Stdout, cmd.Stderr = &said, &said
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		_ = cmd.Process.Kill() // nothing of it is kept
-		_ = cmd.Wait()
-		if t.Failed() {
-			end := said.String()
-			t.Logf("the end of the log of the server of Google Cloud Storage:\n%s", end[max(0, len(end)-2000):])
-		}
-	})
-	for deadline := time.Now().Add(startLimit); ; time.Sleep(20 * time.Millisecond) {
-		c, err := net.Dial("tcp", addr)
-		if err == nil {
-			c.Close()
-			return g
-		}
-		if time.Now().After(deadline) {
-			t.Fatalf("the server of Google Cloud Storage does not listen: %v\n%s", err, said.String())
-		}
-	}
+	WaitForListener(t, addr)
+	return g
 }
 
 // StartStrictGCS serves Google Cloud Storage out of this process until the test ends, as strictly as [gcstest.Service] does.

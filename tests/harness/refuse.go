@@ -31,7 +31,7 @@ func Refuses(t testing.TB, driver string, env []string) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	addr := freeAddr(t)
+	addr := FreeAddr(t)
 	ctx, cancel := context.WithTimeout(t.Context(), refuseLimit)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, binary, "serve", "/dev/stdin")

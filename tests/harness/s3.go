@@ -9,7 +9,6 @@ import (
 	"math/big"
 	"net"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"testing"
 	"time"
@@ -28,7 +27,7 @@ var VersityGW = Tool{"versitygw", "github.com/versity/versitygw", "v1.8.0", "cmd
 // StartS3 runs a server of S3 until the test ends.
 func StartS3(t testing.TB, secure bool) *S3 {
 	t.Helper()
-	dir, addr := t.TempDir(), freeAddr(t)
+	dir, addr := t.TempDir(), FreeAddr(t)
 	s := &S3{Endpoint: "http://" + addr, Bucket: "registry", Region: "us-east-1", AccessKey: "tester", SecretKey: "secret-of-the-tester",
 		Folder: filepath.Join(dir, "buckets", "registry")}
 	for _, folder := range []string{s.Folder, filepath.Join(dir, "iam")} {
@@ -44,31 +43,10 @@ func StartS3(t testing.TB, secure bool) *S3 {
 			t.Fatal(err)
 		}
 	}
-	cmd := exec.Command(VersityGW.Path(t), append(args, "posix", filepath.Join(dir, "buckets"))...)
-	cmd.Env = append(os.Environ(), "ROOT_ACCESS_KEY="+s.AccessKey, "ROOT_SECRET_KEY="+s.SecretKey)
-	var log logBuffer
-	cmd.Stdout, cmd.Stderr = &log, &log
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		_ = cmd.Process.Kill() // told to end, it would wait for connections that nobody uses
-		_ = cmd.Wait()
-		if t.Failed() {
-			end := log.String()
-			t.Logf("the end of the log of the server of S3:\n%s", end[max(0, len(end)-2000):])
-		}
-	})
-	for deadline := time.Now().Add(startLimit); ; time.Sleep(20 * time.Millisecond) {
-		c, err := net.Dial("tcp", addr)
-		if err == nil {
-			c.Close()
-			return s
-		}
-		if time.Now().After(deadline) {
-			t.Fatalf("the server of S3 does not listen: %v\n%s", err, log.String())
-		}
-	}
+	Run(t, []string{"ROOT_ACCESS_KEY=" + s.AccessKey, "ROOT_SECRET_KEY=" + s.SecretKey},
+		VersityGW.Path(t), append(args, "posix", filepath.Join(dir, "buckets"))...)
+	WaitForListener(t, addr)
+	return s
 }
 
 // Env is the configuration of a registry in the bucket, below a folder of it.

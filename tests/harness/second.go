@@ -2,14 +2,12 @@ package harness
 
 import (
 	"fmt"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/credentials"
@@ -22,8 +20,8 @@ var MinIO = Tool{"minio", "github.com/minio/minio", "v0.0.0-20260212201848-7aac2
 // StartMinIO runs it until the test ends.
 func StartMinIO(t testing.TB) *S3 {
 	t.Helper()
-	addr := freeAddr(t)
-	run(t, []string{"MINIO_ROOT_USER=tester", "MINIO_ROOT_PASSWORD=secret-of-the-tester", "MINIO_BROWSER=off"},
+	addr := FreeAddr(t)
+	Run(t, []string{"MINIO_ROOT_USER=tester", "MINIO_ROOT_PASSWORD=secret-of-the-tester", "MINIO_BROWSER=off"},
 		MinIO.Path(t), "server", "--address", addr, t.TempDir())
 	return newBucket(t, addr)
 }
@@ -41,7 +39,7 @@ func StartRGW(t testing.TB) *S3 {
 	c.do("ceph", "--connect-timeout", "20", "osd", "new", c.osd, "0")
 	c.do("ceph-osd", "-i", "0", "--mkfs", "--osd-uuid", c.osd)
 	c.run("ceph-osd", "-i", "0", "-f")
-	addr := freeAddr(t)
+	addr := FreeAddr(t)
 	c.run("radosgw", "-n", "client.rgw", "-f", "--rgw-frontends", "beast endpoint="+addr)
 	c.do("radosgw-admin", "user", "create", "--uid", "tester", "--display-name", "tester", "--access-key", "tester", "--secret", "secret-of-the-tester")
 	return newBucket(t, addr)
@@ -85,7 +83,7 @@ osd crush chooseleaf type = 0
 func newCluster(t testing.TB) *cluster {
 	t.Helper()
 	c := &cluster{t: t, folder: t.TempDir(), fsid: newUUID(t), osd: newUUID(t)}
-	addr := freeAddr(t)
+	addr := FreeAddr(t)
 	if err := os.WriteFile(c.path("ceph.conf"), fmt.Appendf(nil, clusterConfig, c.fsid, addr, c.folder), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -120,27 +118,7 @@ func (c *cluster) do(program string, args ...string) {
 // run runs a daemon of the cluster until the test ends.
 func (c *cluster) run(program string, args ...string) {
 	c.t.Helper()
-	run(c.t, []string{"CEPH_CONF=" + c.path("ceph.conf")}, program, args...)
-}
-
-// run runs a program until the test ends.
-func run(t testing.TB, env []string, program string, args ...string) {
-	t.Helper()
-	cmd := exec.Command(program, args...)
-	cmd.Env = append(os.Environ(), env...)
-	var log logBuffer
-	cmd.Stdout, cmd.Stderr = &log, &log
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		_ = cmd.Process.Kill()
-		_ = cmd.Wait()
-		if t.Failed() {
-			end := log.String()
-			t.Logf("the end of the log of %s:\n%s", filepath.Base(program), end[max(0, len(end)-2000):])
-		}
-	})
+	Run(c.t, []string{"CEPH_CONF=" + c.path("ceph.conf")}, program, args...)
 }
 
 func newUUID(t testing.TB) string {
@@ -156,7 +134,7 @@ func newUUID(t testing.TB) string {
 func newBucket(t testing.TB, addr string) *S3 {
 	t.Helper()
 	s := &S3{Endpoint: "http://" + addr, Bucket: "registry", Region: "us-east-1", AccessKey: "tester", SecretKey: "secret-of-the-tester"}
-	waitForListener(t, addr)
+	WaitForListener(t, addr)
 	client := s3.New(s3.Options{
 		BaseEndpoint: &s.Endpoint, Region: s.Region, UsePathStyle: true, HTTPClient: http.DefaultClient,
 		Credentials: credentials.NewStaticCredentialsProvider(s.AccessKey, s.SecretKey, ""),
@@ -165,18 +143,4 @@ func newBucket(t testing.TB, addr string) *S3 {
 		t.Fatal(err)
 	}
 	return s
-}
-
-func waitForListener(t testing.TB, addr string) {
-	t.Helper()
-	for deadline := time.Now().Add(startLimit); ; time.Sleep(20 * time.Millisecond) {
-		c, err := net.Dial("tcp", addr)
-		if err == nil {
-			c.Close()
-			return
-		}
-		if time.Now().After(deadline) {
-			t.Fatalf("nobody listens at %s: %v", addr, err)
-		}
-	}
 }

@@ -6,7 +6,6 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -61,7 +60,7 @@ func Start(t testing.TB, o Options) *Server {
 	if s.Root == "" && hasFolder(o.Storage) {
 		s.Root = t.TempDir()
 	}
-	s.Addr = freeAddr(t)
+	s.Addr = FreeAddr(t)
 	s.Client = NewClient("http://" + s.Addr)
 	if o.TLS != "" {
 		s.secure(o.TLS)
@@ -138,17 +137,6 @@ http:
   addr: %s
   draintimeout: 10s
 `, driver, place, addr)
-}
-
-// freeAddr returns an address on which nobody listens now.
-func freeAddr(t testing.TB) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return l.Addr().String()
 }
 
 // launch starts a process and waits until it is ready.

@@ -5,7 +5,6 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
-	"net"
 	"net/http"
 	"net/url"
 	"os"
@@ -23,21 +22,10 @@ import (
 
 const secret = "a-long-random-secret"
 
-// freeAddr returns an address on which nobody listens now.
-func freeAddr(t *testing.T) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return l.Addr().String()
-}
-
 // serve runs a registry that is measured at both endpoints, and returns the address of the second one.
 func serve(t *testing.T, o harness.Options) (*harness.Server, string) {
 	t.Helper()
-	debug := freeAddr(t)
+	debug := harness.FreeAddr(t)
 	o.Env = append(o.Env, "REGISTRY_OPENSHIFT_METRICS_ENABLED=true", "REGISTRY_OPENSHIFT_METRICS_SECRET="+secret,
 		"REGISTRY_HTTP_DEBUG_ADDR="+debug, "REGISTRY_HTTP_DEBUG_PROMETHEUS_ENABLED=true", "REGISTRY_AUTH={anonymous: [pull, push, list, delete]}")
 	return harness.Start(t, o), debug
@@ -290,21 +278,11 @@ type prometheus struct {
 // startPrometheus runs a Prometheus until the test ends.
 func startPrometheus(t *testing.T, config string, flags ...string) prometheus {
 	t.Helper()
-	dir, addr := t.TempDir(), freeAddr(t)
+	dir, addr := t.TempDir(), harness.FreeAddr(t)
 	file := filepath.Join(dir, "prometheus.yml")
 	must(t, os.WriteFile(file, []byte(config), 0o600))
-	cmd := exec.Command("prometheus", append(flags, "--config.file="+file, "--storage.tsdb.path="+filepath.Join(dir, "data"),
+	harness.Run(t, nil, "prometheus", append(flags, "--config.file="+file, "--storage.tsdb.path="+filepath.Join(dir, "data"),
 		"--web.listen-address="+addr, "--log.level=warn")...)
-	var log strings.Builder
-	cmd.Stdout, cmd.Stderr = &log, &log
-	must(t, cmd.Start())
-	t.Cleanup(func() {
-		_ = cmd.Process.Kill() // it has nothing to save
-		_ = cmd.Wait()
-		if t.Failed() {
-			t.Logf("Prometheus wrote:\n%s", log.String())
-		}
-	})
 	return prometheus{t, harness.NewClient("http://" + addr)}
 }
 
