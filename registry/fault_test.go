@@ -290,6 +290,8 @@ func TestDamagedRecords(t *testing.T) {
 		blobs := map[registry.Digest]string{f.pushBlob(p, "config"): "config", f.pushBlob(p, layer): layer}
 		body := image("", registry.SHA256.FromBytes([]byte("config")), registry.SHA256.FromBytes([]byte(layer)))
 		m := f.put(p, "v1", body)
+		signature := referring(m.Digest, "", "", registry.SHA256.FromBytes([]byte("config")))
+		f.pushReferrer(p, signature)
 		keys := slices.Concat(f.keys("repositories/"), f.keys("catalog/"), f.keys("blobs/"))
 		if n == len(keys) {
 			return
@@ -303,6 +305,8 @@ func TestDamagedRecords(t *testing.T) {
 			}
 		}
 		f.put(p, "v1", body)
+		signed := f.pushReferrer(p, signature)
+		wantDigests(t, keys[n], f.referrers(p, m.Digest, "", 1), []string{signed})
 		if got := f.at(p, "v1"); got != m.Digest.String() {
 			t.Errorf("%s: pushed again, the tag is at %q", keys[n], got)
 		}

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
 	"strconv"
@@ -83,7 +84,7 @@ func decodeReferrers(payload []byte) ([]referrer, error) {
 // when it is not there. It returns the new list, or keep to leave the page alone, and whether to look at the next page.
 type pageEdit func(rec *referrersRecord, list []referrer, size, i int) (next []referrer, keep, onward bool, err error)
 
-// editReferrers applies an edit to one page after another.
+// editReferrers applies an edit to one page after another. One that is damaged is restored before.
 func (p Repository) editReferrers(ctx context.Context, subject Digest, digest string, edit pageEdit) error {
 	for page := 0; ; page++ {
 		var rec referrersRecord
@@ -101,6 +102,12 @@ func (p Repository) editReferrers(ctx context.Context, subject Digest, digest st
 			next, err := json.Marshal(list)
 			return next, false, err
 		})
+		if errors.Is(err, errDamaged) {
+			if err = p.restoreReferrers(ctx, subject); err == nil {
+				page--
+				continue
+			}
+		}
 		if err != nil || !onward {
 			return err
 		}

@@ -189,8 +189,89 @@ func TestReferrersOfACutDelete(t *testing.T) {
 	}
 }
 
-// TestReferrersComeAndGo deletes referrers and pushes them again, all at once: those pushed last are listed, once each.
+// TestDamagedReferrers damages pages: they are not listed as if they were whole, and whoever pushes a referrer or deletes
+// one of them heals them.
+func TestDamagedReferrers(t *testing.T) {
+	header := `{"nonce":"1","sealed":true}` + "\n"
+	for name, content := range map[string]string{"empty": "", "a header": header[:9], "a list": header + "[{"} {
+		t.Run(name, func(t *testing.T) {
+			f := newFixture(t, nil, nil)
+			p := f.repository("team/app")
+			config := f.pushBlob(p, "{}")
+			subject := registry.SHA256.FromBytes([]byte("a subject"))
+			push := func(note string) string {
+				return f.pushReferrer(p, referring(subject, "", note+strings.Repeat("x", 200_000), config)) // a page each
+			}
+			damage := func(pages ...int) {
+				for _, page := range pages {
+					f.overwrite(fmt.Sprintf("repositories/team/app/_referrers/sha256/%s/%d", subject.Hex(), page), []byte(content))
+				}
+			}
+			f.pushReferrer(p, referring(config, "", "of another subject", config))
+			all := []string{push("a"), push("b"), push("c")}
+			damage(0)
+			if _, _, err := p.Referrers(t.Context(), subject, "", "", 1<<30); err == nil {
+				t.Error("it lists what is damaged")
+			}
+			all = append(all, push("d"))
+			wantDigests(t, "after a push", f.referrers(p, subject, "", 1000), all)
+			damage(1, 2)
+			all = append(all, push("e"))
+			wantDigests(t, "after another", f.referrers(p, subject, "", 1000), all)
+			damage(0, 1, 2, 3, 4)
+			if err := p.DeleteManifest(t.Context(), ref(t, all[4]).Digest); err != nil {
+				t.Error(err)
+			}
+			wantDigests(t, "left", f.referrers(p, subject, "", 1000), all[:4])
+			damage(2)
+			if _, err := p.Remove(t.Context(), false); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}
+
+// TestRestoreFails fails each call of a push that finds a damaged page, until the push is repeated.
+func TestRestoreFails(t *testing.T) {
+	for _, w := range ways {
+		for n, hit := 1, true; hit; n++ {
+			flaky := storagetest.NewFlaky(newStore())
+			f := newFixture(t, flaky, nil)
+			p := f.repository("a")
+			config := f.pushBlob(p, "{}")
+			subject := registry.SHA256.FromBytes(nil)
+			want := []string{f.pushReferrer(p, referring(subject, "", "1", config)), f.pushReferrer(p, referring(subject, "", "2", config))}
+			for _, key := range f.keys("repositories/a/_referrers/") {
+				f.overwrite(key, []byte("damaged"))
+			}
+			flaky.Plan(func(c storagetest.Call) (fault storagetest.Fault) {
+				if c.N == n || w.outage && c.N > n {
+					fault.Mode = w.mode
+				}
+				return fault
+			})
+			third := referring(subject, "", "3", config)
+			d := registry.SHA256.FromBytes(third).String()
+			_, err := push(t.Context(), p, d, third)
+			hit = flaky.Faults() > 0
+			flaky.Plan(nil)
+			if err != nil {
+				f.pushReferrer(p, third)
+			}
+			wantDigests(t, fmt.Sprintf("%s at call %d", w.name, n), f.referrers(p, subject, "", 1), append(want, d))
+		}
+	}
+}
+
+// TestReferrersComeAndGo deletes referrers and pushes them again, all at once: those pushed last are listed, once each, also when
+// pages are damaged in between.
 func TestReferrersComeAndGo(t *testing.T) {
+	for _, damage := range []bool{false, true} {
+		t.Run(fmt.Sprintf("damage=%t", damage), func(t *testing.T) { comeAndGo(t, damage) })
+	}
+}
+
+func comeAndGo(t *testing.T, damage bool) {
 	f := newFixture(t, nil, nil)
 	p := f.repository("team/app")
 	config := f.pushBlob(p, "{}")
@@ -202,6 +283,9 @@ func TestReferrersComeAndGo(t *testing.T) {
 			body := referring(subject, "", fmt.Sprint(i, padding), config)
 			d := registry.SHA256.FromBytes(body)
 			for range 5 {
+				if damage && i == 0 {
+					f.overwrite("repositories/team/app/_referrers/sha256/"+subject.Hex()+"/0", []byte("damaged"))
+				}
 				var both sync.WaitGroup
 				both.Go(func() {
 					if err := p.DeleteManifest(t.Context(), d); err != nil && registry.CodeOf(err) != registry.ManifestUnknown && registry.CodeOf(err) != registry.NameUnknown {
@@ -215,6 +299,9 @@ func TestReferrersComeAndGo(t *testing.T) {
 				})
 				both.Wait()
 				page, _, err := p.Referrers(t.Context(), subject, "", "", 1<<30)
+				for err != nil && damage { // until the first one heals it
+					page, _, err = p.Referrers(t.Context(), subject, "", "", 1<<30)
+				}
 				n := 0
 				for _, e := range page {
 					if e.Digest == d.String() {
