@@ -39,6 +39,7 @@ func TestConformance(t *testing.T) {
 	}
 	for _, driver := range drivers {
 		t.Run(driver, func(t *testing.T) {
+			t.Parallel()
 			server := harness.Start(t, options(t, driver))
 			run(t, server, "fresh")
 			if strings.Contains(driver, "https") {
