@@ -12,6 +12,9 @@ CA_BUNDLE   ?= /etc/ssl/certs/ca-certificates.crt
 VERSION     ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
 STATICCHECK ?= honnef.co/go/tools/cmd/staticcheck@v0.6.1
 
+# The packages of tests that measure times: one at a time, and the others two at a time.
+ALONE := /(gc|hostile|limits)$$
+
 # The first tag leaves out gRPC's way to Google Cloud Storage, 13 MB that are not used.
 TAGS     ?= disable_grpc_modules
 BUILD    := CGO_ENABLED=0 $(GO) build -trimpath -tags "$(TAGS)" -ldflags "-s -w -X main.version=$(VERSION)"
@@ -47,7 +50,10 @@ no-race:
 	$(if $(COMPILER),,@echo "WITHOUT THE RACE DETECTOR: there is no gcc here")
 
 e2e: ## Try the real clients, the specification, kills and faults (REQUIRE=1: a missing tool fails)
-	cd tests && REQUIRE=$(REQUIRE) $(GO) test -count=1 -p 1 -v -timeout 40m ./...
+	@cd tests; export REQUIRE=$(REQUIRE); failed=; \
+		$(GO) test -count=1 -p 1 -v -timeout 40m $$($(GO) list ./... | grep -E "$(ALONE)") || failed=yes; \
+		$(GO) test -count=1 -p 2 -v -timeout 40m $$($(GO) list ./... | grep -vE "$(ALONE)") || failed=yes; \
+		test -z "$$failed"
 
 bench: build ## Compare with a least possible server and with docker-registry (BENCH="-quick -run push")
 	cd tests && $(GO) run ./bench $(BENCH)

@@ -16,32 +16,23 @@ type Script struct{ Package, Version, File string }
 // the test is [Lacking] it.
 func (s Script) Path(t testing.TB) string {
 	t.Helper()
-	cache, err := os.UserCacheDir()
-	if err != nil {
-		t.Fatal(err)
-	}
-	dir := filepath.Join(cache, "berth-tests", s.Package+"-"+s.Version)
-	path := filepath.Join(dir, "node_modules", s.Package, s.File)
-	if _, err := os.Stat(path); err == nil {
-		return path
-	}
-	for _, tool := range []string{"node", "npm"} {
-		if _, err := exec.LookPath(tool); err != nil {
-			Lacking(t, tool+" is missing")
+	dir, err := cached(s.Package+"-"+s.Version, func(dir string) error {
+		for _, tool := range []string{"node", "npm"} {
+			if _, err := exec.LookPath(tool); err != nil {
+				return fmt.Errorf("%s is missing", tool)
+			}
 		}
-	}
-	t.Logf("installing %s@%s, which may take minutes", s.Package, s.Version)
-	if err := s.install(dir); err != nil {
+		t.Logf("installing %s@%s, which may take minutes", s.Package, s.Version)
+		return s.install(dir)
+	})
+	if err != nil {
 		Lacking(t, err.Error())
 	}
-	return path
+	return filepath.Join(dir, "node_modules", s.Package, s.File)
 }
 
-// install has npm fill a folder, which arrives by rename, since other processes may be doing so, too.
+// install has npm fill a folder, which arrives by rename: one that was cut short is not there.
 func (s Script) install(dir string) error {
-	if err := os.MkdirAll(filepath.Dir(dir), 0o755); err != nil {
-		return err
-	}
 	part, err := os.MkdirTemp(filepath.Dir(dir), "part-*")
 	if err != nil {
 		return err
@@ -53,10 +44,5 @@ func (s Script) install(dir string) error {
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return fmt.Errorf("%s: %w\n%s", s.Package, err, out)
 	}
-	if err := os.Rename(part, dir); err != nil {
-		if _, there := os.Stat(filepath.Join(dir, "node_modules")); there != nil {
-			return err
-		}
-	}
-	return nil
+	return os.Rename(part, dir)
 }

@@ -7,6 +7,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -30,32 +31,51 @@ func (o Tool) Path(t testing.TB) string {
 
 // Get is [Tool.Path] outside of tests. It announces through logf that it builds.
 func (o Tool) Get(logf func(format string, args ...any)) (string, error) {
+	return cached(o.Name+"-"+o.Version, func(path string) error {
+		logf("building %s@%s, which may take minutes", o.Module, o.Version)
+		dir, err := os.MkdirTemp("", "build")
+		if err != nil {
+			return err
+		}
+		defer os.RemoveAll(dir)
+		return o.build(dir, path)
+	})
+}
+
+// cached returns the path of a name in the cache folder of the user. What is not there yet one process prepares, while others
+// wait for it.
+func cached(name string, prepare func(path string) error) (string, error) {
 	cache, err := os.UserCacheDir()
 	if err != nil {
 		return "", err
 	}
-	path := filepath.Join(cache, "berth-tests", o.Name+"-"+o.Version)
+	path := filepath.Join(cache, "berth-tests", name)
 	if _, err := os.Stat(path); err == nil {
 		return path, nil
 	}
-	logf("building %s@%s, which may take minutes", o.Module, o.Version)
-	dir, err := os.MkdirTemp("", "build")
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		return "", err
+	}
+	lock, err := os.Create(path + ".lock")
 	if err != nil {
 		return "", err
 	}
-	defer os.RemoveAll(dir)
-	return path, o.build(dir, path)
+	defer lock.Close()
+	if err := syscall.Flock(int(lock.Fd()), syscall.LOCK_EX); err != nil {
+		return "", fmt.Errorf("lock %s: %w", lock.Name(), err)
+	}
+	if _, err := os.Stat(path); err == nil {
+		return path, nil
+	}
+	return path, prepare(path)
 }
 
 // build makes the program of a module that requires it: `go install` refuses modules whose list of versions it cannot get.
-// The program arrives by rename, since other processes may be building it, too.
+// The program arrives by rename: one that was cut short is not there.
 func (o Tool) build(dir, path string) error {
-	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
-		return err
-	}
 	ctx, cancel := context.WithTimeout(context.Background(), toolLimit)
 	defer cancel()
-	part := fmt.Sprintf("%s.%d", path, os.Getpid())
+	part := path + ".part"
 	for _, args := range [][]string{
 		{"mod", "init", "wrapper"},
 		{"mod", "edit", "-require=" + o.Module + "@" + o.Version},
