@@ -193,7 +193,8 @@ func compare(t *testing.T, s *harness.Server, class string, got *tally, served i
 }
 
 // TestThroughput compares what a server with limits serves to three times as many clients as it has room for, with what one
-// without limits serves to as many. Both are measured in many short turns, since the machine has other things to do.
+// without limits serves to as many. Both are measured in many short turns, of which the median counts: the machine has other
+// things to do.
 func TestThroughput(t *testing.T) {
 	const repo, turns, length = "team/app", 40, 250 * time.Millisecond
 	b := content.Random("pulled", 1<<20)
@@ -208,15 +209,18 @@ func TestThroughput(t *testing.T) {
 		must(t, s.PushBlob(repo, b))
 		load(t, s, clients, length, call, 200)
 	}
-	var served [2]int
+	var ratios []float64
 	for range turns {
+		var served [2]float64
 		for i, s := range servers {
-			served[i] += len(load(t, s, clients, length, call, 200).took[200])
+			served[i] = float64(len(load(t, s, clients, length, call, 200).took[200]))
 		}
+		ratios = append(ratios, served[0]/served[1])
 	}
-	ratio := float64(served[0]) / float64(served[1])
-	t.Logf("%d clients pull 1 MiB for %v: %d times with limits, %d without: %.2f", clients, turns*length, served[0], served[1], ratio)
-	if ratio < 0.95 {
+	slices.Sort(ratios)
+	median := ratios[turns/2]
+	t.Logf("%d clients pull 1 MiB for %v: with limits %.2f of what it is without (%.2f to %.2f)", clients, turns*length, median, ratios[0], ratios[turns-1])
+	if median < 0.95 {
 		t.Error("limits cost too much")
 	}
 }
