@@ -105,7 +105,7 @@ func (b *bench) openBucket(ctx context.Context) (_ *bucket, err error) {
 	t := target{
 		name: "versitygw", ready: "/health", environ: []string{"ROOT_ACCESS_KEY=bench", "ROOT_SECRET_KEY=secret-of-the-bench"},
 		arguments: func(address, folder string) []string {
-			return []string{"--quiet", "--port", address, "--health", "/health", "--iam-dir", filepath.Join(folder, "iam"),
+			return []string{"--quiet", "--keep-alive", "--port", address, "--health", "/health", "--iam-dir", filepath.Join(folder, "iam"),
 				"posix", filepath.Join(folder, "buckets")}
 		},
 	}

@@ -35,7 +35,7 @@ func StartS3(t testing.TB, secure bool) *S3 {
 			t.Fatal(err)
 		}
 	}
-	args := []string{"--port", addr, "--iam-dir", filepath.Join(dir, "iam")}
+	args := []string{"--keep-alive", "--port", addr, "--iam-dir", filepath.Join(dir, "iam")}
 	if secure {
 		s.Endpoint, s.CA = "https://"+addr, filepath.Join(dir, "tls.crt")
 		args = append(args, "--cert", s.CA, "--key", filepath.Join(dir, "tls.key"))
