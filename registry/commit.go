@@ -44,19 +44,36 @@ func (u *Upload) readSmall(c Chunk) (content []byte, complete bool, err error) {
 	if limit < 0 {
 		limit = smallBlob
 	}
-	const first = 16 << 10 // what is announced is not worth more memory than this
-	var buffer bytes.Buffer
-	buffer.Grow(int(min(limit, first)) + bytes.MinRead)
-	n, err := buffer.ReadFrom(io.LimitReader(body, limit+1)) // one more, to see the end
+	content, err = readUpTo(body, int(limit)+1) // one more, to see the end
+	n := int64(len(content))
 	switch {
 	case err != nil:
 		return nil, false, u.repository.bodyError(body, err)
 	case n > limit:
-		return buffer.Bytes(), false, nil
+		return content, false, nil
 	case c.length() >= 0 && n != c.length():
 		return nil, false, newError(SizeInvalid, "the body was announced with %d bytes and has %d", c.length(), n)
 	}
-	return buffer.Bytes(), true, nil
+	return content, true, nil
+}
+
+// readUpTo reads a body, no more than limit bytes of it. What is announced is not worth more memory than four times what came.
+func readUpTo(body io.Reader, limit int) ([]byte, error) {
+	content := make([]byte, 0, min(limit, 16<<10))
+	for len(content) < limit {
+		if len(content) == cap(content) {
+			content = append(make([]byte, 0, min(limit, 4*len(content))), content...)
+		}
+		n, err := body.Read(content[len(content):cap(content)])
+		content = content[:len(content)+n]
+		if err == io.EOF {
+			break
+		}
+		if err != nil {
+			return nil, err
+		}
+	}
+	return content, nil
 }
 
 // commit streams the last chunk, compares the digest, and closes the upload.

@@ -6,6 +6,7 @@
 package storage
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -133,7 +134,7 @@ func PutAll(ctx context.Context, d Driver, objects ...Object) ([]Info, error) {
 	}
 	infos := make([]Info, 0, len(objects))
 	for _, o := range objects {
-		info, err := d.Put(ctx, o.Key, strings.NewReader(string(o.Body)), int64(len(o.Body)), o.Cond)
+		info, err := d.Put(ctx, o.Key, bytes.NewReader(o.Body), int64(len(o.Body)), o.Cond)
 		if err != nil {
 			return infos, err
 		}

@@ -1,6 +1,7 @@
 package remote
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"io"
@@ -106,9 +107,27 @@ func (p *Part) Pages() iter.Seq[[]byte] { return slices.Values(p.b.pages) }
 
 // Body returns the bytes, for one attempt to send them: a second one keeps them from being used again, since the first may
 // still be reading.
-func (p *Part) Body() *io.SectionReader {
+func (p *Part) Body() io.ReadSeeker {
 	p.taken.Add(1)
-	return io.NewSectionReader(p.b, 0, p.b.size)
+	return partReader{io.NewSectionReader(p.b, 0, p.b.size), p.b}
+}
+
+// A partReader reads a part. It also writes itself: what hashes a part before it is sent then makes no buffer of its own.
+type partReader struct {
+	*io.SectionReader
+	b *buffer
+}
+
+// WriteTo implements [io.WriterTo].
+func (r partReader) WriteTo(w io.Writer) (n int64, err error) {
+	off, err := r.Seek(0, io.SeekCurrent)
+	for off+n < r.b.size && err == nil {
+		var written int
+		written, err = w.Write(r.b.pages[(off+n)/pageSize][(off+n)%pageSize:])
+		n += int64(written)
+	}
+	_, seekErr := r.Seek(off+n, io.SeekStart)
+	return n, cmp.Or(err, seekErr)
 }
 
 // Sent says that the part was sent and is not looked at any more. Of one that is not known to be sent, an attempt may still be

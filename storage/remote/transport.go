@@ -54,7 +54,7 @@ func (n Network) transport() (http.RoundTripper, error) {
 	t := &http.Transport{
 		Proxy: http.ProxyFromEnvironment, DialContext: dialer.DialContext, TLSHandshakeTimeout: dialTimeout,
 		MaxIdleConns: idleConns, MaxIdleConnsPerHost: idleConns, IdleConnTimeout: idleTimeout,
-		ExpectContinueTimeout: time.Second, DisableCompression: true, WriteBufferSize: 64 << 10, ReadBufferSize: 64 << 10,
+		ExpectContinueTimeout: time.Second, DisableCompression: true, WriteBufferSize: 16 << 10, ReadBufferSize: 16 << 10,
 		TLSClientConfig: &tls.Config{MinVersion: tls.VersionTLS12, InsecureSkipVerify: n.SkipVerify},
 	}
 	if n.Proxy != "" {
