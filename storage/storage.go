@@ -112,7 +112,17 @@ func (c Cond) Holds(exists bool, rev Rev) bool {
 	}
 }
 
-// An Object is one member of [PutAll].
+// Content is a body that is in memory. A driver may take its bytes without reading it, and may look at them even after the put
+// has returned: nobody changes them.
+type Content struct {
+	*bytes.Reader
+	Bytes []byte
+}
+
+// NewContent makes a body of bytes that nobody changes any more.
+func NewContent(b []byte) Content { return Content{bytes.NewReader(b), b} }
+
+// An Object is one member of [PutAll]. Nobody changes its body any more.
 type Object struct {
 	Key  string
 	Body []byte
@@ -134,7 +144,7 @@ func PutAll(ctx context.Context, d Driver, objects ...Object) ([]Info, error) {
 	}
 	infos := make([]Info, 0, len(objects))
 	for _, o := range objects {
-		info, err := d.Put(ctx, o.Key, bytes.NewReader(o.Body), int64(len(o.Body)), o.Cond)
+		info, err := d.Put(ctx, o.Key, NewContent(o.Body), int64(len(o.Body)), o.Cond)
 		if err != nil {
 			return infos, err
 		}

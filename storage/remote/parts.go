@@ -54,6 +54,9 @@ func (b *Body) Reader() io.Reader {
 
 // Read reads the first part of a body of a size, -1 for unknown, which must then have that size.
 func (u *Uploads) Read(ctx context.Context, r io.Reader, size int64) (*Body, error) {
+	if c, ok := r.(storage.Content); ok && size == int64(len(c.Bytes)) && size <= u.partSize {
+		return &Body{first: PartOf(c.Bytes), whole: true}, nil
+	}
 	b := &Body{first: u.part(1), limit: u.partSize, rest: r}
 	if size >= 0 {
 		b.rest = &sized{r: r, left: size}
