@@ -9,7 +9,10 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"net/netip"
+	"net/url"
 	"strconv"
+	"strings"
 )
 
 // An Action is something one may do to a repository, or to the registry as a whole.
@@ -90,6 +93,37 @@ type Anonymous struct{}
 
 // Authenticate returns the zero Subject.
 func (Anonymous) Authenticate(*http.Request) (Subject, error) { return Subject{}, nil }
+
+// Local authenticates everybody as nobody in particular, for a server that serves loopback addresses because nothing was said of
+// who may use it. What the page of another site has a browser change there is denied: that its name may lead to a loopback
+// address (DNS rebinding) does not make it local.
+type Local struct{}
+
+var errOrigin = fmt.Errorf("%w: the page of another site asks for it; configure auth, or write auth: none", ErrDenied)
+
+// Authenticate returns the zero Subject, or an error that matches [ErrDenied].
+func (Local) Authenticate(r *http.Request) (Subject, error) {
+	switch r.Method {
+	case http.MethodGet, http.MethodHead, http.MethodOptions:
+		return Subject{}, nil
+	}
+	for _, origin := range r.Header["Origin"] { // browsers say so with all else, and nobody but them
+		if !isLocal(origin) {
+			return Subject{}, errOrigin
+		}
+	}
+	return Subject{}, nil
+}
+
+func isLocal(origin string) bool {
+	u, err := url.Parse(origin)
+	if err != nil {
+		return false
+	}
+	host := u.Hostname()
+	addr, err := netip.ParseAddr(host)
+	return err == nil && addr.Unmap().IsLoopback() || host == "localhost" || strings.HasSuffix(host, ".localhost")
+}
 
 // AllowAll allows everything, for a server without authentication.
 type AllowAll struct{}

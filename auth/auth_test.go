@@ -29,6 +29,26 @@ func TestDeniedError(t *testing.T) {
 	}
 }
 
+func TestLocal(t *testing.T) {
+	for origin, allowed := range map[string]bool{
+		"": true, "http://localhost": true, "http://localhost:8080": true, "https://ui.localhost": true, "http://127.0.0.1:5000": true,
+		"http://127.8.8.8": true, "http://[::1]:5000": true, "http://[::ffff:127.0.0.1]": true,
+		"null": false, "http://evil.example:5000": false, "http://localhost.evil.example": false, "http://127.0.0.1.evil.example": false,
+		"http://192.0.2.1": false, "http://0.0.0.0": false, "localhost": false, "http://localhost@evil.example": false, "%": false,
+	} {
+		for _, method := range []string{"GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE"} {
+			r := &http.Request{Method: method, Header: http.Header{}}
+			if origin != "" {
+				r.Header.Set("Origin", origin)
+			}
+			s, err := auth.Local{}.Authenticate(r)
+			if want := allowed || strings.Contains("GET HEAD OPTIONS", method); (err == nil) != want || err != nil && !errors.Is(err, auth.ErrDenied) || s.Name != "" {
+				t.Errorf("%s from %q: %v", method, origin, err)
+			}
+		}
+	}
+}
+
 func TestReadOnly(t *testing.T) {
 	on := true
 	a := auth.ReadOnly{On: func() bool { return on }, Next: auth.AllowAll{}}

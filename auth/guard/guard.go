@@ -147,10 +147,12 @@ func (g *Guard) Authenticator() auth.Authenticator {
 	switch {
 	case g.certificates != nil:
 		return g.certificates.Before(others)
-	case others == nil:
-		return auth.Anonymous{}
+	case others != nil:
+		return others
+	case !g.auth.Configured():
+		return auth.Local{}
 	}
-	return others
+	return auth.Anonymous{}
 }
 
 // Authorizer returns the rules, which change with [Guard.Apply] and [Guard.SwitchReadOnly].

@@ -47,6 +47,17 @@ func may(t *testing.T, g *Guard, action auth.Action) error {
 	return g.Authorizer().Authorize(t.Context(), s, auth.Access{Action: action, Repository: "a"})
 }
 
+// TestNobodyAsked tells a registry of which nothing was said from one that was opened to everybody.
+func TestNobodyAsked(t *testing.T) {
+	r := httptest.NewRequest("PUT", "/v2/a/manifests/v", nil)
+	r.Header.Set("Origin", "http://evil.example")
+	for sections, want := range map[string]error{inMemory: auth.ErrDenied, inMemory + "auth: none\n": nil, inMemory + everybodyPuts: nil} {
+		if _, err := open(t, parse(t, sections)).Authenticator().Authenticate(r); !errors.Is(err, want) {
+			t.Errorf("%s: %v", sections, err)
+		}
+	}
+}
+
 // TestApply has rules change while requests come, and refuses what needs a restart, of which nothing takes effect.
 func TestApply(t *testing.T) {
 	g := open(t, parse(t, inMemory, everybodyPulls))

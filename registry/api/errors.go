@@ -130,6 +130,8 @@ func (a *API) explainUnknown(c *call, want []auth.Access, err error) error {
 	case errors.Is(err, auth.ErrUnavailable):
 		return &problem{status: http.StatusServiceUnavailable, code: "UNAVAILABLE", message: auth.ErrUnavailable.Error(),
 			header: [2]string{"Retry-After", retrySoon}, err: err}
+	case errors.Is(err, auth.ErrDenied):
+		return &problem{status: http.StatusForbidden, code: "DENIED", message: err.Error(), detail: resources(want), err: err}
 	}
 	for _, known := range []error{auth.ErrCredentials, auth.ErrMalformed, auth.ErrToken, auth.ErrForeign} {
 		if errors.Is(err, known) {

@@ -6,6 +6,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -36,6 +37,26 @@ func owned(t *testing.T, env ...string) *harness.Server {
 		}
 	}
 	return s
+}
+
+// TestRebinding has a page, whose name leads to the loopback address, change a registry without an auth section.
+func TestRebinding(t *testing.T) {
+	s := harness.Start(t, harness.Options{Env: []string{"REGISTRY_STORAGE_DELETE_ENABLED=true"}})
+	if err := s.Push("app", image(), "v"); err != nil {
+		t.Fatal(err)
+	}
+	for origin, status := range map[string]int{"http://evil.example": http.StatusForbidden, "null": http.StatusForbidden, "http://localhost:8080": http.StatusAccepted} {
+		header := http.Header{"Origin": {origin}}
+		r := call(t, s, harness.Call{Method: "POST", Path: "/v2/app/blobs/uploads/", Header: header}, status)
+		if status == http.StatusAccepted {
+			continue
+		}
+		if !slices.Equal(r.Codes(), []string{"DENIED"}) || !strings.Contains(string(r.Body), "auth: none") {
+			t.Errorf("%s", r.Body)
+		}
+		call(t, s, harness.Call{Method: "DELETE", Path: "/v2/app/manifests/v", Header: header}, status)
+		call(t, s, harness.Call{Method: "GET", Path: "/v2/app/manifests/v", Header: header}, http.StatusOK)
+	}
 }
 
 // TestCVE_2026_27771 asks for what is there, by every route, as nobody: no route forgets to ask who that is.
