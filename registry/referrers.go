@@ -103,7 +103,7 @@ func (p Repository) editReferrers(ctx context.Context, subject Digest, digest st
 			return next, false, err
 		})
 		if errors.Is(err, errDamaged) {
-			if err = p.restoreReferrers(ctx, subject); err == nil {
+			if err = p.RestoreReferrers(ctx, subject); err == nil {
 				page--
 				continue
 			}

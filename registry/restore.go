@@ -16,13 +16,13 @@ import (
 // maxRestored bounds a page that is restored, in bytes of its manifests.
 const maxRestored = maxRecord / 4
 
-// restoreReferrers writes the pages of a subject that are damaged anew: the first has the manifests of p that refer to the subject
-// and that no other page has, the rest have none. All are sealed, since there may be a next. It may be overtaken by others: the
-// caller looks again.
+// RestoreReferrers writes the pages of a subject that are damaged anew: the first has the manifests of p that refer to the subject
+// and that no other page has, the rest have none. All are sealed, since there may be a next. It may be overtaken by others: who
+// needs a page looks again.
 //
 // A manifest is there before a page has it, so that one which is pushed meanwhile and is not found enters a page after this; one
 // that is deleted meanwhile is taken from it after this.
-func (p Repository) restoreReferrers(ctx context.Context, subject Digest) error {
+func (p Repository) RestoreReferrers(ctx context.Context, subject Digest) error {
 	var damaged []storage.Object
 	elsewhere := map[string]bool{}
 	for page := 0; ; page++ {

@@ -162,6 +162,39 @@ func TestDamagedManifest(t *testing.T) {
 	}
 }
 
+// TestDamagedReferrers damages a page of referrers: the collection writes it anew, and says so.
+func TestDamagedReferrers(t *testing.T) {
+	f := newFixture(t, gc.Options{})
+	p := f.repository("a")
+	config := f.push(p, "config")
+	subject := f.put(p, "v1", image("", config))
+	f.put(p, "signature", image(subject.String(), config))
+	listed := func() (int, error) {
+		all, _, err := p.Referrers(t.Context(), subject, "", "", 1<<20)
+		return len(all), err
+	}
+	for _, key := range f.keys() {
+		if strings.Contains(key, "/_referrers/") {
+			if _, err := f.store.Put(t.Context(), key, strings.NewReader("damaged"), 7, storage.Cond{}); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	if report := f.run(gc.RunOptions{DryRun: true}); report.Failed() != 1 {
+		t.Errorf("a dry run: %+v", report)
+	}
+	if n, err := listed(); err == nil {
+		t.Errorf("%d are listed after a dry run", n)
+	}
+	if report := f.run(gc.RunOptions{}); report.Failed() != 1 {
+		t.Errorf("a run: %+v", report)
+	}
+	if n, err := listed(); n != 1 || err != nil {
+		t.Errorf("%d are listed after a run, %v", n, err)
+	}
+	f.clean()
+}
+
 // TestDamagedBlobRecord wants a blob record that cannot be read to keep all data objects, its own among them, until it is
 // healed by a push.
 func TestDamagedBlobRecord(t *testing.T) {

@@ -233,6 +233,9 @@ func (r *run) sweepPage(ctx context.Context, l *Layer, p registry.Repository, pr
 	}
 	digests, err := registry.ReadReferrersRecord(info.Key, body)
 	if err != nil {
+		if !r.dry && p.RestoreReferrers(ctx, registry.ParseKey(info.Key).Digest) == nil {
+			err = fmt.Errorf("%w: it was written anew, out of the manifests", err)
+		}
 		return err
 	}
 	hashes := make([]uint64, len(digests))
