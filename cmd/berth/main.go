@@ -11,6 +11,8 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
+
+	"berth/registry/process"
 )
 
 // version is set when a release is built: go build -ldflags "-X main.version=1.2.3".
@@ -41,8 +43,11 @@ func run(ctx context.Context, args []string, env environment) int {
 	root := newRoot(env)
 	root.SetArgs(args)
 	cmd, err := root.ExecuteContextC(ctx)
-	if err == nil {
+	switch {
+	case err == nil:
 		return 0
+	case errors.As(err, new(*process.LoggedError)):
+		return exitFailed
 	}
 	for line := range strings.SplitSeq(err.Error(), "\n") {
 		fmt.Fprintf(env.stderr, "berth: %s\n", line)

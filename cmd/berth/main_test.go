@@ -71,6 +71,8 @@ func TestCommands(t *testing.T) {
 		{args: []string{bad}, code: 1, stderr: "^berth: .*htpp"},
 		{args: []string{"serve", public}, code: 1, stderr: "(?m)^berth: listen on .*127.0.0.1.*auth: none"},
 		{args: []string{"serve", taken}, code: 1, stderr: `(?m)^berth: listen on ` + busy + ` \(http.addr\): bind: address already in use$`},
+		{args: []string{"serve", taken}, environ: []string{"REGISTRY_LOG_FORMATTER=json"}, code: 1,
+			stderr: `^({.*}\n)*{"error":"listen on ` + busy + ` .http.addr.: bind: address already in use",.*"level":"error","msg":"berth ends",.*}\n$`},
 		{args: []string{"serve", spaced}, code: 1, stderr: "^berth: .*config.yml:5: metrics.secret: must have only"},
 		{args: []string{"serve", debug}, code: 1, stderr: `(?s)berth: \S*config.yml:5: http.debug.addr: .*address already in use`},
 		{args: []string{"srve"}, code: 2, stderr: `^berth: "srve" is neither a command nor a file; did you mean serve\?\n`},

@@ -47,6 +47,14 @@ func Load(path string, environ []string) (file string, c *configuration.Config, 
 	return file, c, warnings, err
 }
 
+// A LoggedError is why a process ended, of which its log has a line, since that is not made for people.
+type LoggedError struct{ Err error }
+
+func (e *LoggedError) Error() string { return e.Err.Error() }
+
+// Unwrap returns what happened.
+func (e *LoggedError) Unwrap() error { return e.Err }
+
 // Serve runs the registry of a configuration that [Load] returned, until a signal or the end of ctx tells it to stop.
 func Serve(ctx context.Context, file string, c *configuration.Config, warnings []configuration.Warning, env Environment) error {
 	log, err := server.NewLogger(env.Stderr, server.LogOptions{
@@ -56,6 +64,15 @@ func Serve(ctx context.Context, file string, c *configuration.Config, warnings [
 	if err != nil {
 		return err
 	}
+	err = serve(ctx, file, c, warnings, env, log)
+	if err != nil && c.Log.Formatter != "text" {
+		log.WithError(err).Error("berth ends")
+		return &LoggedError{err}
+	}
+	return err
+}
+
+func serve(ctx context.Context, file string, c *configuration.Config, warnings []configuration.Warning, env Environment, log *logrus.Logger) (err error) {
 	for _, w := range warnings {
 		log.Warn(w.String())
 	}
