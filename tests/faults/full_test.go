@@ -257,12 +257,17 @@ func (b byteBallast) leave(units int) error {
 	}
 	defer f.Close()
 	size := int64(0)
-	for step := int64(4 << 20); step >= 4096; {
-		if err := syscall.Fallocate(int(f.Fd()), 0, size, step); err == nil {
-			size += step
-		} else if err == syscall.ENOSPC {
-			step /= 2
-		} else {
+	for range 2 { // what was removed lately is free only once ext4 has committed that
+		for step := int64(4 << 20); step >= 4096; {
+			if err := syscall.Fallocate(int(f.Fd()), 0, size, step); err == nil {
+				size += step
+			} else if err == syscall.ENOSPC {
+				step /= 2
+			} else {
+				return err
+			}
+		}
+		if err := f.Sync(); err != nil {
 			return err
 		}
 	}
