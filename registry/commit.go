@@ -62,7 +62,7 @@ func readUpTo(body io.Reader, limit int) ([]byte, error) {
 	content := make([]byte, 0, min(limit, 16<<10))
 	for len(content) < limit {
 		if len(content) == cap(content) {
-			content = append(make([]byte, 0, min(limit, 4*len(content))), content...)
+			content = append(make([]byte, 0, min(limit, 4*len(content)+1)), content...)
 		}
 		n, err := body.Read(content[len(content):cap(content)])
 		content = content[:len(content)+n]
