@@ -373,6 +373,50 @@ func TestSyncsAreShared(t *testing.T) {
 	}
 }
 
+// TestNoSyncAfterAFailure lets one sync fail while another put waits for the next one, which would succeed: the system tells of a
+// failure once, and then believes that there is nothing left to do. No put may count as durable after it.
+func TestNoSyncAfterAFailure(t *testing.T) {
+	for _, tr := range []traits{{orders: true, syncsWhole: true}, {orders: true}, {}} {
+		sys := &faulty{}
+		d := start(t, Options{}, kindFilesystem, sys)
+		d.traits = tr
+		d.syncer.traits = tr
+		var folders, failed atomic.Int64
+		held, renamed := make(chan struct{}), make(chan struct{})
+		sys.fail = func(call, path string) error {
+			switch {
+			case call == "renameNew" && strings.HasSuffix(path, "second"):
+				close(renamed)
+			case (call == "syncDir" || call == "syncAll") && folders.Add(1) == 1:
+				close(held)
+				<-renamed
+				time.Sleep(20 * time.Millisecond) // the second waits for its own sync
+				failed.Add(1)
+				return syscall.EIO
+			case (call == "syncDir" || call == "syncAll") && failed.Load() == 0:
+				for failed.Load() == 0 { // a sync of its own, which the system finishes after the one that failed
+					time.Sleep(time.Millisecond)
+				}
+				time.Sleep(10 * time.Millisecond)
+			}
+			return nil
+		}
+		errs := make(chan error, 2)
+		write := func(key string) {
+			_, err := d.Put(context.Background(), key, strings.NewReader("x"), 1, storage.Absent())
+			errs <- err
+		}
+		go write("first")
+		<-held
+		go write("second")
+		for range 2 {
+			if err := <-errs; !errors.Is(err, storage.ErrUnavailable) {
+				t.Errorf("%+v: a put is answered %v", tr, err)
+			}
+		}
+	}
+}
+
 // TestBrokenBodies checks that nothing is left of bodies that fail, and that all descriptors are closed.
 func TestBrokenBodies(t *testing.T) {
 	d := start(t, Options{}, kindFilesystem, realSystem{})

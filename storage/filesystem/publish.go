@@ -152,6 +152,9 @@ func (d *Driver) syncFolders(dirs []string) error {
 	if err := d.syncer.sync(targets); err != nil {
 		return d.fail(err)
 	}
+	if err := d.Healthy(); err != nil {
+		return err // another sync failed, which may have been told what concerns this one
+	}
 	durable()
 	return nil
 }

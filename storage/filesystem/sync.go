@@ -26,6 +26,7 @@ type syncer struct {
 	mu      sync.Mutex
 	running bool
 	next    *syncBatch
+	failed  error // of the first batch that failed; of run alone
 }
 
 type syncBatch struct {
@@ -60,7 +61,8 @@ func (s *syncer) sync(targets []target) error {
 	return b.err
 }
 
-// run serves batches until none is waiting.
+// run serves batches until none is waiting. After one that failed all fail: what the system could not write it may have dropped,
+// and it tells of that once, so that a later sync would succeed for nothing.
 func (s *syncer) run() {
 	for {
 		s.mu.Lock()
@@ -71,11 +73,14 @@ func (s *syncer) run() {
 			return
 		}
 		s.mu.Unlock()
-		if b.callers == 1 {
-			b.err = s.syncEach(b.targets)
-		} else {
-			b.err = s.sys.syncAll(s.root)
+		switch {
+		case s.failed != nil:
+		case b.callers == 1:
+			s.failed = s.syncEach(b.targets)
+		default:
+			s.failed = s.sys.syncAll(s.root)
 		}
+		b.err = s.failed
 		close(b.done)
 	}
 }
@@ -102,6 +107,9 @@ func (s *syncer) syncOne(t target) error {
 	for dir := t.dir; errors.Is(err, fs.ErrNotExist); { // removed when it was empty: its own entry is the change now
 		dir = filepath.Dir(dir)
 		err = s.sys.syncDir(dir)
+	}
+	if err == nil && s.traits.unaware {
+		err = s.sys.alive(s.root)
 	}
 	return err
 }

@@ -24,6 +24,7 @@ type system interface {
 	syncFile(f *os.File) error
 	syncDir(path string) error
 	syncAll(root *os.File) error // the whole file system that root is on
+	alive(root *os.File) error   // EIO once that has shut down
 }
 
 // traits are what is known about the file system of a root.
@@ -33,6 +34,8 @@ type traits struct {
 	orders bool
 	// syncsWhole says that syncAll makes every earlier change durable, and that it reports each failure to do so.
 	syncsWhole bool
+	// unaware says that the sync of a folder does not notice when the file system has shut down.
+	unaware bool
 	// direct says that large writes gain from passing the system's memory by: they are of a disk in this machine.
 	direct bool
 }

@@ -34,6 +34,15 @@ func (realSystem) syncAll(root *os.File) error {
 	return os.NewSyscallError("syncfs", unix.Syncfs(int(root.Fd())))
 }
 
+// alive sets the times of the folder to now, which xfs refuses once it has shut down. That it may be refused for other reasons
+// tells nothing.
+func (realSystem) alive(root *os.File) error {
+	if err := unix.UtimesNanoAt(unix.AT_FDCWD, root.Name(), nil, 0); errors.Is(err, unix.EIO) {
+		return os.NewSyscallError("utimensat", err)
+	}
+	return nil
+}
+
 const writeAndWait = unix.SYNC_FILE_RANGE_WAIT_BEFORE | unix.SYNC_FILE_RANGE_WRITE | unix.SYNC_FILE_RANGE_WAIT_AFTER
 
 // writeOut has the disk work on all files at once.
@@ -85,7 +94,8 @@ func syncRange(f *os.File, off, n int64, flags int) error {
 // ext4 with a journal and xfs commit changes of folders in their order. What a file has written out they count as written
 // once its blocks are its own (ext4_end_io_end, xfs_end_ioend), which is a change before a later rename; and a commit has the
 // disk flush its cache first. syncfs(2) reports errors of data since Linux 5.8, and errors of the journal since 5.17 (kernel
-// commit 5679897eb104).
+// commit 5679897eb104). Of a folder whose last change is not waiting to be logged, xfs says without a look that it is synced, and
+// a log that was shut down lets go of what was waiting (xfs_dir_fsync, xfs_log_force_inode).
 func traitsOf(root *os.File) traits {
 	var st unix.Statfs_t
 	if err := unix.Fstatfs(int(root.Fd()), &st); err != nil {
@@ -95,7 +105,7 @@ func traitsOf(root *os.File) traits {
 	case unix.TMPFS_MAGIC:
 		return traits{orders: true, syncsWhole: true} // nothing survives a crash
 	case unix.XFS_SUPER_MAGIC:
-		return traits{orders: true, syncsWhole: kernelAtLeast(5, 17), direct: true}
+		return traits{orders: true, syncsWhole: kernelAtLeast(5, 17), unaware: true, direct: true}
 	case unix.EXT4_SUPER_MAGIC: // also of ext2 and ext3
 		journal := hasJournal(root)
 		return traits{orders: journal, syncsWhole: journal && kernelAtLeast(5, 17), direct: true}
