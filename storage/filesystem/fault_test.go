@@ -397,7 +397,7 @@ func TestNoSyncAfterAFailure(t *testing.T) {
 				for failed.Load() == 0 { // a sync of its own, which the system finishes after the one that failed
 					time.Sleep(time.Millisecond)
 				}
-				time.Sleep(10 * time.Millisecond)
+				time.Sleep(100 * time.Millisecond) // by then it is known
 			}
 			return nil
 		}
