@@ -87,7 +87,7 @@ func TestHugeJSON(t *testing.T) {
 			}
 		})
 	}
-	if _, peak := memory(t, s); peak > 700<<20 {
+	if _, peak := memory(t, s); peak > 900<<20 { // six at once, and what those before them have not given back
 		t.Errorf("it took %d MiB of memory", peak>>20)
 	}
 }
