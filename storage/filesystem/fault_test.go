@@ -98,6 +98,13 @@ func (f *faulty) syncAll(root *os.File) error {
 	return f.realSystem.syncAll(root)
 }
 
+func (f *faulty) alive(root *os.File) error {
+	if err := f.check("alive", root.Name()); err != nil {
+		return err
+	}
+	return f.realSystem.alive(root)
+}
+
 // failing returns an error for one kind of call.
 func failing(kind string, err error) func(call, path string) error {
 	return func(call, _ string) error {
@@ -413,6 +420,19 @@ func TestNoSyncAfterAFailure(t *testing.T) {
 			if err := <-errs; !errors.Is(err, storage.ErrUnavailable) {
 				t.Errorf("%+v: a put is answered %v", tr, err)
 			}
+		}
+	}
+}
+
+// TestShutDown has a file system shut down, which syncs of its folders do not notice.
+func TestShutDown(t *testing.T) {
+	for unaware, want := range map[bool]error{true: storage.ErrUnavailable, false: nil} {
+		sys := &faulty{fail: failing("alive", syscall.EIO)}
+		d := start(t, Options{}, kindFilesystem, sys)
+		d.traits = traits{orders: true, syncsWhole: true, unaware: unaware}
+		d.syncer.traits = d.traits
+		if _, err := d.Put(t.Context(), "a", strings.NewReader("x"), 1, storage.Absent()); !errors.Is(err, want) {
+			t.Errorf("unaware %t: a put is answered %v", unaware, err)
 		}
 	}
 }

@@ -87,6 +87,14 @@ func (s *syncer) run() {
 
 // syncEach syncs each target, all at the same time.
 func (s *syncer) syncEach(targets []target) error {
+	err := s.syncAtOnce(targets)
+	if err == nil && s.traits.unaware {
+		err = s.sys.alive(s.root)
+	}
+	return err
+}
+
+func (s *syncer) syncAtOnce(targets []target) error {
 	if len(targets) == 1 {
 		return s.syncOne(targets[0])
 	}
@@ -107,9 +115,6 @@ func (s *syncer) syncOne(t target) error {
 	for dir := t.dir; errors.Is(err, fs.ErrNotExist); { // removed when it was empty: its own entry is the change now
 		dir = filepath.Dir(dir)
 		err = s.sys.syncDir(dir)
-	}
-	if err == nil && s.traits.unaware {
-		err = s.sys.alive(s.root)
 	}
 	return err
 }
