@@ -36,12 +36,21 @@ func (d *Driver) Put(ctx context.Context, key string, r io.Reader, size int64, c
 	if all.Size() == 0 {
 		return d.putSmall(ctx, key, payload{body: remote.PartOf([]byte(emptyBody)), metadata: map[string]string{emptyMark: "1"}}, cond)
 	}
+	if all.Size() > refusable && !cond.IsAlways() {
+		if err := d.holds(ctx, "put", key, cond); err != nil {
+			return storage.Info{}, err
+		}
+	}
 	info, err := d.putSmall(ctx, key, payload{body: all, size: int64(all.Size())}, cond)
 	if err == nil {
 		all.Sent()
 	}
 	return info, err
 }
+
+// refusable is the size in bytes of the largest body that is sent without a look at its condition first: a service that refuses
+// a larger one before it has read it may lose its answer with the connection, and what became of it is not known then.
+const refusable = 1 << 20
 
 // A payload is the body of one request.
 type payload struct {

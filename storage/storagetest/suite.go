@@ -38,7 +38,7 @@ const (
 func (o outcomes) open(err error) bool { return bool(o) && errors.Is(err, storage.ErrUnavailable) }
 
 func run(t *testing.T, open func(t *testing.T) storage.Driver, o outcomes) {
-	for _, c := range slices.Concat(contentTests, putTests(o), listTests, raceTests(o)) {
+	for _, c := range slices.Concat(contentTests, putTests, listTests, raceTests(o)) {
 		t.Run(c.name, func(t *testing.T) { c.run(t, open(t)) })
 	}
 }
