@@ -83,7 +83,8 @@ type decoded struct {
 	payload []byte
 }
 
-// put writes a record. A put whose outcome is ambiguous is settled by reading back: the nonce tells whether it landed.
+// put writes a record. A put whose outcome is ambiguous is settled by reading back: the nonce tells whether it landed. One by which
+// this process learns that its clock is off has landed, and is an error: what it relied on as fresh may be gone.
 func (r *Registry) put(ctx context.Context, key string, body []byte, cond storage.Cond) (storage.Info, error) {
 	if err := r.checkClock(ctx); err != nil {
 		return storage.Info{}, err
@@ -94,11 +95,11 @@ func (r *Registry) put(ctx context.Context, key string, body []byte, cond storag
 		return r.settle(ctx, storage.Object{Key: key, Body: body, Cond: cond}, err)
 	}
 	r.skew.observe(before, info.ModTime)
-	return info, nil
+	return info, r.skew.err()
 }
 
 // putAll puts records in order and returns how many were put. It stops at the first error that is not settled by
-// reading back.
+// reading back. As with put, an error may say that the clock is off, when all were put.
 func (r *Registry) putAll(ctx context.Context, objects ...storage.Object) (int, error) {
 	if err := r.checkClock(ctx); err != nil {
 		return 0, err
@@ -111,13 +112,13 @@ func (r *Registry) putAll(ctx context.Context, objects ...storage.Object) (int, 
 			r.skew.observe(before, info.ModTime)
 		}
 		if err == nil {
-			return done, nil
+			return done, r.skew.err()
 		}
 		if _, err = r.settle(ctx, objects[done], err); err != nil {
 			return done, err
 		}
 		if done++; done == len(objects) {
-			return done, nil
+			return done, r.skew.err()
 		}
 	}
 }

@@ -211,6 +211,9 @@ func (c *Collector) run(ctx context.Context, report *Report, o RunOptions) error
 	if !o.DryRun {
 		p.paused = c.o.Paused
 	}
+	if !o.Alone {
+		p.look = c.clock.look
+	}
 	if c.o.Rate > 0 {
 		p.every = time.Second / time.Duration(c.o.Rate)
 	}
@@ -284,7 +287,7 @@ func (r *run) layer(ctx context.Context, name string, sweep func(context.Context
 		err = errors.Join(err, r.c.o.Swept(context.WithoutCancel(ctx))) // also of what a run that is cut off removed
 	}
 	if err != nil {
-		if ctx.Err() != nil || errors.Is(err, ErrPaused) {
+		if ends(ctx, err) {
 			return err
 		}
 		l.problem(err)

@@ -363,6 +363,32 @@ func TestClocks(t *testing.T) {
 	}
 }
 
+// TestJumpWithinALayer has the clock jump while a layer is being swept: nothing more may go, since a push may take what is old
+// for fresh.
+func TestJumpWithinALayer(t *testing.T) {
+	for name, most := range map[string]int64{"links": 1, "blobs": 1, "data": 16} {
+		f := newFixture(t, gc.Options{Concurrency: 1})
+		for i := range 40 {
+			f.push(f.repository("a"), large(fmt.Sprint(i)))
+		}
+		f.clock.advance(2 * grace)
+		report, err := f.gc.Run(t.Context(), gc.RunOptions{Found: func(x gc.Finding) {
+			if x.Layer == name {
+				f.clock.mu.Lock()
+				defer f.clock.mu.Unlock()
+				f.clock.jump = -26 * time.Hour
+			}
+		}})
+		l := layer(report, name)
+		if _, ok := errors.AsType[*gc.ClockError](err); !ok || l.Removed == 0 || l.Removed > most {
+			t.Errorf("of %s %d went, and the run ended with %v", name, l.Removed, err)
+		}
+		if report.Stopped == "" {
+			t.Errorf("the report does not say why it stopped at %s", name)
+		}
+	}
+}
+
 // TestWhy wants to be told which manifests keep a blob, and when one that nothing keeps may go.
 func TestWhy(t *testing.T) {
 	f := newFixture(t, gc.Options{})

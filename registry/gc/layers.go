@@ -164,11 +164,17 @@ func (r *run) removed(l *Layer, f Finding) {
 
 // failed notes an error, unless it is the end of the run.
 func (r *run) failed(ctx context.Context, l *Layer, err error) error {
-	if ctx.Err() != nil || errors.Is(err, ErrPaused) {
+	if ends(ctx, err) {
 		return err
 	}
 	l.problem(err)
 	return nil
+}
+
+// ends reports whether an error ends the run, and not only what met it.
+func ends(ctx context.Context, err error) bool {
+	_, clock := errors.AsType[*ClockError](err)
+	return ctx.Err() != nil || clock || errors.Is(err, ErrPaused)
 }
 
 // stat is an inspector for records whose content says nothing. What a listing tells is as good: the revision must match.

@@ -13,6 +13,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"berth/registry"
 	"berth/storage"
@@ -100,6 +101,7 @@ func pretended(ctx context.Context, d storage.Driver, key string, cond storage.C
 	if exists := err == nil; !cond.Holds(exists, info.Rev) {
 		return info, true, storage.ErrConflict
 	}
+	info.ModTime = time.Now() // an older one would say that the clock is off
 	return info, true, nil
 }
 

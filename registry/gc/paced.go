@@ -18,6 +18,7 @@ const pageSize = 1000
 type pace struct {
 	every  time.Duration // between two calls; 0: as they come
 	paused func() bool   // nil: never
+	look   func() error  // before each deletion, at the clock of this process; nil: it does not matter
 	load   *load
 	calls  atomic.Int64
 
@@ -46,6 +47,14 @@ func (p *pace) wait(ctx context.Context) error {
 		return ctx.Err()
 	}
 	return sleep(ctx, until)
+}
+
+// waitToDelete is wait, and returns an error if what was found old may not be: the clock jumped since.
+func (p *pace) waitToDelete(ctx context.Context) error {
+	if err := p.wait(ctx); err != nil || p.look == nil {
+		return err
+	}
+	return p.look()
 }
 
 // paced is a driver whose calls keep a pace.
@@ -89,7 +98,7 @@ func (p paced) PutAll(ctx context.Context, objects []storage.Object) ([]storage.
 }
 
 func (p paced) Delete(ctx context.Context, key string, cond storage.Cond) error {
-	if err := p.pace.wait(ctx); err != nil {
+	if err := p.pace.waitToDelete(ctx); err != nil {
 		return err
 	}
 	return p.Driver.Delete(ctx, key, cond)
@@ -98,7 +107,7 @@ func (p paced) Delete(ctx context.Context, key string, cond storage.Cond) error 
 // DeleteAll implements [storage.BulkDeleter], where the driver below does.
 func (p paced) DeleteAll(ctx context.Context, keys []string) error {
 	if b, ok := storage.As[storage.BulkDeleter](p.Driver); ok {
-		if err := p.pace.wait(ctx); err != nil {
+		if err := p.pace.waitToDelete(ctx); err != nil {
 			return err
 		}
 		return b.DeleteAll(ctx, keys)
