@@ -88,8 +88,8 @@ func (p Repository) DeleteBlob(ctx context.Context, d Digest) error {
 	return storeError("delete the link of a blob", err)
 }
 
-// MountBlob makes a blob of another repository one of p, without its bytes; [BlobUnknown] when that repository lacks
-// it. The caller has authorised pulling from there.
+// MountBlob makes a blob of another repository one of p, without its bytes; [BlobUnknown] when that repository lacks it, and when
+// it is damaged as far as is known: a client then pushes it, which heals it. The caller has authorised pulling from there.
 func (p Repository) MountBlob(ctx context.Context, d Digest, from Name) (mounted *Blob, err error) {
 	err = p.inTime(ctx, func(ctx context.Context) error {
 		mounted, err = p.mount(ctx, d, from)
@@ -101,15 +101,17 @@ func (p Repository) MountBlob(ctx context.Context, d Digest, from Name) (mounted
 func (p Repository) mount(ctx context.Context, d Digest, from Name) (*Blob, error) {
 	source := p.Repository(from)
 	var link linkRecord
-	_, _, err := source.rely(ctx, source.linkKey(d), &link)
-	if b, err := source.blob(d, link, err); err != nil {
-		return b, err
-	}
 	var rec blobRecord
-	if _, _, err := p.rely(ctx, blobKey(d), &rec); err != nil {
-		return p.blob(d, link, err)
+	_, _, err := source.rely(ctx, source.linkKey(d), &link)
+	if err == nil {
+		_, _, err = p.rely(ctx, blobKey(d), &rec)
 	}
-	if rec.Purged {
+	switch {
+	case errors.Is(err, errDamaged), err == nil && p.damaged.has(d.s):
+		return nil, newError(BlobUnknown, "the blob %s of the repository %s is damaged; push it", d, from)
+	case err != nil:
+		return source.blob(d, link, err)
+	case rec.Purged:
 		return nil, newError(BlobUnknown, "the blob %s was purged", d)
 	}
 	if err := p.link(ctx, d, rec.Size); err != nil {
@@ -118,11 +120,11 @@ func (p Repository) mount(ctx context.Context, d Digest, from Name) (*Blob, erro
 	return &Blob{d, rec.Size, p}, nil
 }
 
-// BlobOrigin names a repository that is likely to hold d, for a mount that names none; [BlobUnknown] when none is known.
-// The caller authorises pulling from it before mounting.
+// BlobOrigin names a repository that is likely to hold d, for a mount that names none; [BlobUnknown] when none is known, also
+// because the record of d cannot be read. The caller authorises pulling from it before mounting.
 func (p Repository) BlobOrigin(ctx context.Context, d Digest) (Name, error) {
 	var rec blobRecord
-	if _, _, err := read(ctx, p.reads, blobKey(d), &rec); err != nil && !isAbsent(err) {
+	if _, _, err := read(ctx, p.reads, blobKey(d), &rec); err != nil && !isAbsent(err) && !errors.Is(err, errDamaged) {
 		return Name{}, storeError("read the record of a blob", err)
 	}
 	if rec.Origin == "" {

@@ -16,6 +16,7 @@ import (
 
 	"berth/auth"
 	"berth/registry"
+	"berth/storage"
 	"berth/storage/memory"
 )
 
@@ -37,7 +38,12 @@ func newWorld(t *testing.T, o *Options) *world {
 
 func newWorldFor(t *testing.T, who auth.Authenticator, may auth.Authorizer, o *Options) *world {
 	t.Helper()
-	reg, err := registry.Open(context.Background(), memory.New(), nil)
+	return newWorldOver(t, memory.New(), who, may, o)
+}
+
+func newWorldOver(t *testing.T, store storage.Driver, who auth.Authenticator, may auth.Authorizer, o *Options) *world {
+	t.Helper()
+	reg, err := registry.Open(context.Background(), store, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

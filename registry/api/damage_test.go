@@ -141,3 +141,68 @@ func TestFailingStore(t *testing.T) {
 		}
 	}
 }
+
+// TestMountOfDamagedBlob damages what a mount relies on: the client is to upload, which heals the blob.
+func TestMountOfDamagedBlob(t *testing.T) {
+	link := func(repository string) string { return "repositories/" + repository + "/_blobs/sha256/" }
+	for name, damage := range map[string]struct{ in, from, to string }{
+		"a bit of the data":           {"blobs/", "\nhello", "\nhullo"},
+		"the record of the blob":      {"blobs/", "\n", ""},
+		"the link of the source":      {link("src"), "\n", ""},
+		"the link of the destination": {link("a"), "\n", ""},
+	} {
+		for _, from := range []string{"&from=src", ""} {
+			t.Run(name+from, func(t *testing.T) {
+				store := memory.New()
+				w := newWorldOver(t, store, auth.Anonymous{}, auth.AllowAll{}, nil)
+				w.run(
+					exchange{do: "POST /v2/src/blobs/uploads/?digest={hello}", body: "hello", want: 201},
+					exchange{do: "POST /v2/a/blobs/uploads/?mount={hello}&from=src", want: 201},
+				)
+				replaceIn(t, store, damage.in, damage.from, damage.to)
+				for _, repository := range []string{"src", "a"} {
+					breaksOff(w, "GET /v2/"+repository+"/blobs/{hello}") // a reader may find the damage
+				}
+				mount := exchange{do: "POST /v2/a/blobs/uploads/?mount={hello}" + from, want: 202}
+				if damage.in == link("a") {
+					mount.want = 201 // it is what is made anew
+					w.run(mount)
+				} else {
+					w.run(mount, exchange{do: "PUT {loc}?digest={hello}", body: "hello", want: 201})
+				}
+				w.run(exchange{do: "GET /v2/a/blobs/{hello}", want: 200, content: "hello"})
+			})
+		}
+	}
+}
+
+// replaceIn changes the one object below a prefix.
+func replaceIn(t *testing.T, store storage.Driver, prefix, from, to string) {
+	t.Helper()
+	for info, err := range store.List(t.Context(), prefix, "") {
+		if err != nil {
+			t.Fatal(err)
+		}
+		body, _, err := storage.ReadAll(t.Context(), store, info.Key, 1<<20)
+		if err != nil || !strings.Contains(string(body), from) {
+			t.Fatalf("%s has %q, %v", info.Key, body, err)
+		}
+		changed := strings.Replace(string(body), from, to, 1)
+		if _, err := store.Put(t.Context(), info.Key, strings.NewReader(changed), int64(len(changed)), storage.Cond{}); err != nil {
+			t.Fatal(err)
+		}
+		return
+	}
+	t.Fatalf("there is nothing below %s", prefix)
+}
+
+// breaksOff sends a request whose answer may be aborted.
+func breaksOff(w *world, do string) {
+	method, target, _ := strings.Cut(w.expand(do), " ")
+	defer func() {
+		if aborted := recover(); aborted != nil && aborted != http.ErrAbortHandler {
+			panic(aborted)
+		}
+	}()
+	w.handler.ServeHTTP(httptest.NewRecorder(), httptest.NewRequest(method, target, nil))
+}
