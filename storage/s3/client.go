@@ -45,9 +45,9 @@ func newClient(ctx context.Context, o Options) (*s3.Client, error) {
 		c.Retryer = aws.NopRetryer{} // retries are those of [remote.Service]
 		c.UsePathStyle = o.PathStyle
 		c.UseAccelerate = o.Accelerate
-		c.RequestChecksumCalculation = aws.RequestChecksumCalculationWhenSupported
-		if o.Checksums == "when_required" {
-			c.RequestChecksumCalculation = aws.RequestChecksumCalculationWhenRequired
+		c.RequestChecksumCalculation = aws.RequestChecksumCalculationWhenRequired
+		if o.checksums() {
+			c.RequestChecksumCalculation = aws.RequestChecksumCalculationWhenSupported
 		}
 		c.ResponseChecksumValidation = aws.ResponseChecksumValidationWhenRequired // digests are checked above
 		c.DisableMultiRegionAccessPoints = true
@@ -78,6 +78,9 @@ func loadOptions(o Options) []func(*config.LoadOptions) error {
 	}
 	return options
 }
+
+// checksums reports whether what is sent has one beyond those that the service insists on.
+func (o Options) checksums() bool { return o.Checksums != "when_required" }
 
 // region is what requests are signed for: services other than AWS mostly take any.
 func region(o Options) string {

@@ -4,8 +4,10 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"net/http"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"berth/storage"
@@ -131,6 +133,61 @@ func TestEmptyPages(t *testing.T) {
 	if n != 0 {
 		t.Error("a listing that does not go on ends as if it were complete")
 	}
+}
+
+// TestPartsChecksums joins parts with and without checksums, over services that are strict about them and one that knows none.
+func TestPartsChecksums(t *testing.T) {
+	for _, checksums := range []string{"", "when_supported", "when_required"} {
+		for _, endpoint := range []string{"http://s3.test", "https://s3.test"} { // the checksum is in a header, and in a trailer
+			for _, none := range []bool{false, true} {
+				service := newFake()
+				service.noChecksums = none
+				o := over(service)
+				o.Checksums, o.Endpoint = checksums, endpoint
+				d := openOver(t, o)
+				info, err := d.Put(t.Context(), "data/x", strings.NewReader(strings.Repeat("x", 10<<20+1)), -1, storage.Cond{})
+				if err != nil || info.Size != 10<<20+1 {
+					t.Errorf("checksums %q over %s, none known: %t: Put = %+v, %v", checksums, endpoint, none, info, err)
+				}
+			}
+		}
+	}
+}
+
+// TestPartsRefused wants the parts removed that a service refuses to join, and left alone where it may have joined them.
+func TestPartsRefused(t *testing.T) {
+	for _, test := range []struct {
+		status int
+		code   string
+		left   int
+	}{{400, "InvalidPart", 0}, {403, "AccessDenied", 0}, {503, "SlowDown", 0}, {500, "InternalError", 1}} {
+		t.Run(test.code, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				service := newFake()
+				d := openOver(t, over(refusing{service, failure(test.status, test.code)}))
+				_, err := d.Put(t.Context(), "data/x", strings.NewReader(strings.Repeat("x", 5<<20+1)), -1, storage.Cond{})
+				if err == nil || !strings.Contains(err.Error(), test.code) {
+					t.Errorf("Put = %v", err)
+				}
+				if len(service.uploads) != test.left {
+					t.Errorf("%d uploads are left", len(service.uploads))
+				}
+			})
+		})
+	}
+}
+
+// refusing is a service that joins no parts.
+type refusing struct {
+	*fake
+	answer remotetest.Answer
+}
+
+func (r refusing) RoundTrip(request *http.Request) (*http.Response, error) {
+	if request.Method == http.MethodPost && request.URL.Query().Has("uploadId") {
+		return r.answer.Response(request), nil
+	}
+	return r.fake.RoundTrip(request)
 }
 
 // TestTidy removes the parts of abandoned uploads of ours, and no others.

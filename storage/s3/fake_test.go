@@ -3,9 +3,12 @@ package s3
 import (
 	"bytes"
 	"crypto/md5"
+	"encoding/base64"
+	"encoding/binary"
 	"encoding/hex"
 	"encoding/xml"
 	"fmt"
+	"hash/crc32"
 	"maps"
 	"net/http"
 	"slices"
@@ -37,6 +40,7 @@ type traits struct {
 	absentDeletes      bool // DELETE of what is not there passes under any condition
 	emptyPages         bool // there is a page without objects before each other one
 	stuckPages         bool // such a page leads nowhere
+	noChecksums        bool // the service knows none
 }
 
 type fakeObject struct {
@@ -47,9 +51,15 @@ type fakeObject struct {
 }
 
 type fakeUpload struct {
-	key   string
-	began time.Time
-	parts map[int][]byte
+	key       string
+	began     time.Time
+	algorithm string // of the checksums of parts, as agreed when it began
+	parts     map[int]fakePart
+}
+
+type fakePart struct {
+	body []byte
+	crc  string // as it was sent; "" for none
 }
 
 func newFake() *fake {
@@ -122,17 +132,16 @@ func (f *fake) serve(r *http.Request, key string, body []byte) remotetest.Answer
 	case query.Has("uploads"):
 		f.serial++
 		id := strconv.Itoa(f.serial)
-		f.uploads[id] = &fakeUpload{key, time.Now(), map[int][]byte{}}
+		f.uploads[id] = &fakeUpload{key, time.Now(), r.Header.Get("X-Amz-Checksum-Algorithm"), map[int]fakePart{}}
 		return answer(200, "<InitiateMultipartUploadResult><UploadId>"+id+"</UploadId></InitiateMultipartUploadResult>")
 	case query.Has("uploadId") && upload == nil:
 		return failure(http.StatusNotFound, "NoSuchUpload")
 	case upload != nil && r.Method == http.MethodPut:
-		n, _ := strconv.Atoi(query.Get("partNumber"))
-		upload.parts[n] = body
-		a := answer(200, "")
-		a.Header.Set("ETag", etagOf(body))
-		return a
+		return f.putPart(r, upload, body)
 	case upload != nil && r.Method == http.MethodPost:
+		if refusal := f.judge(upload, body); refusal.Status != 0 {
+			return refusal
+		}
 		return f.join(r, query.Get("uploadId"), upload)
 	case upload != nil:
 		delete(f.uploads, query.Get("uploadId"))
@@ -197,15 +206,53 @@ func (f *fake) deleteMany(body []byte) remotetest.Answer {
 	return answer(200, "<DeleteResult></DeleteResult>")
 }
 
+func (f *fake) putPart(r *http.Request, u *fakeUpload, body []byte) remotetest.Answer {
+	a := answer(200, "")
+	a.Header.Set("ETag", etagOf(body))
+	part := fakePart{body: body}
+	if !f.noChecksums && (r.Header.Get("X-Amz-Checksum-Crc32") != "" || r.Header.Get("X-Amz-Trailer") == "x-amz-checksum-crc32") {
+		part.crc = base64.StdEncoding.EncodeToString(binary.BigEndian.AppendUint32(nil, crc32.ChecksumIEEE(body)))
+		a.Header.Set("X-Amz-Checksum-Crc32", part.crc)
+	}
+	n, _ := strconv.Atoi(r.URL.Query().Get("partNumber"))
+	u.parts[n] = part
+	return a
+}
+
+// judge refuses a list of parts as AWS does, and as versitygw does: both are strict about checksums, in different ways.
+func (f *fake) judge(u *fakeUpload, body []byte) (refusal remotetest.Answer) {
+	var in struct {
+		Part []struct {
+			PartNumber          int
+			ETag, ChecksumCRC32 string
+		}
+	}
+	if xml.Unmarshal(body, &in) != nil || len(in.Part) != len(u.parts) {
+		return failure(http.StatusBadRequest, "MalformedXML")
+	}
+	for _, p := range in.Part {
+		part := u.parts[p.PartNumber]
+		switch {
+		case f.noChecksums && p.ChecksumCRC32 != "":
+			return failure(http.StatusBadRequest, "MalformedXML")
+		case p.ETag != etagOf(part.body), p.ChecksumCRC32 != part.crc, u.algorithm == "" && part.crc != "":
+			return failure(http.StatusBadRequest, "InvalidPart")
+		case u.algorithm != "" && !f.noChecksums && part.crc == "":
+			return failure(http.StatusBadRequest, "InvalidRequest")
+		}
+	}
+	return remotetest.Answer{}
+}
+
 func (f *fake) join(r *http.Request, id string, u *fakeUpload) remotetest.Answer {
 	var body, sums []byte
 	numbers := slices.Sorted(maps.Keys(u.parts))
 	for i, n := range numbers {
-		if i < len(numbers)-1 && len(u.parts[n]) < 5<<20 {
+		if i < len(numbers)-1 && len(u.parts[n].body) < 5<<20 {
 			return failure(http.StatusBadRequest, "EntityTooSmall")
 		}
-		sum := md5.Sum(u.parts[n])
-		body, sums = append(body, u.parts[n]...), append(sums, sum[:]...)
+		sum := md5.Sum(u.parts[n].body)
+		body, sums = append(body, u.parts[n].body...), append(sums, sum[:]...)
 	}
 	etag := strings.TrimSuffix(etagOf(sums), `"`) + fmt.Sprintf(`-%d"`, len(numbers))
 	if a := f.put(r, u.key, body, etag); a.Status != 200 {

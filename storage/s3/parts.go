@@ -36,7 +36,7 @@ type upload struct {
 	id  *string
 
 	mu    sync.Mutex
-	etags []types.CompletedPart
+	parts []types.CompletedPart
 	size  int64
 }
 
@@ -68,6 +68,9 @@ func (u *upload) begin(ctx context.Context) error {
 		Bucket: &u.d.o.Bucket, Key: aws.String(u.d.name(u.key)),
 		ContentType: aws.String("application/octet-stream"), StorageClass: types.StorageClass(u.d.o.StorageClass),
 	}
+	if u.d.o.checksums() {
+		in.ChecksumAlgorithm = types.ChecksumAlgorithmCrc32 // what the SDK sends with parts: AWS joins no others
+	}
 	in.ServerSideEncryption, in.SSEKMSKeyId = u.d.encryption()
 	return u.d.service.Do(ctx, remote.Call{Operation: "put", Key: u.key}, func(ctx context.Context) error {
 		out, err := u.d.client.CreateMultipartUpload(ctx, in)
@@ -91,7 +94,8 @@ func (u *upload) send(ctx context.Context, part *remote.Part) error {
 		}
 		u.mu.Lock()
 		defer u.mu.Unlock()
-		u.etags = append(u.etags, types.CompletedPart{ETag: out.ETag, PartNumber: &number})
+		// A service that knows no checksums answers with none, and may not want to be told one.
+		u.parts = append(u.parts, types.CompletedPart{ETag: out.ETag, ChecksumCRC32: out.ChecksumCRC32, PartNumber: &number})
 		u.size += size
 		return nil
 	})
@@ -99,9 +103,9 @@ func (u *upload) send(ctx context.Context, part *remote.Part) error {
 
 // join makes an object of the parts. When it is not known whether it did, nothing is removed.
 func (u *upload) join(ctx context.Context, cond storage.Cond) (storage.Info, error) {
-	slices.SortFunc(u.etags, func(a, b types.CompletedPart) int { return int(*a.PartNumber - *b.PartNumber) })
+	slices.SortFunc(u.parts, func(a, b types.CompletedPart) int { return int(*a.PartNumber - *b.PartNumber) })
 	in := &s3.CompleteMultipartUploadInput{
-		Bucket: &u.d.o.Bucket, Key: aws.String(u.d.name(u.key)), UploadId: u.id, MultipartUpload: &types.CompletedMultipartUpload{Parts: u.etags},
+		Bucket: &u.d.o.Bucket, Key: aws.String(u.d.name(u.key)), UploadId: u.id, MultipartUpload: &types.CompletedMultipartUpload{Parts: u.parts},
 	}
 	if cond.IsAbsent() && !u.d.emulated {
 		in.IfNoneMatch = aws.String("*")
@@ -110,8 +114,10 @@ func (u *upload) join(ctx context.Context, cond storage.Cond) (storage.Info, err
 		in.IfMatch = u.d.ifMatch(r)
 	}
 	c := remote.Call{Operation: "put", Key: u.key, Conditional: !cond.IsAlways(), Limit: joinWithin}
+	uncertain := false
 	err := u.d.service.Do(ctx, c, func(ctx context.Context) error {
 		_, err := u.d.client.CompleteMultipartUpload(ctx, in)
+		uncertain = uncertain || err != nil && judge(err).Uncertain
 		return err
 	})
 	if errors.Is(err, errNoUpload) {
@@ -120,7 +126,7 @@ func (u *upload) join(ctx context.Context, cond storage.Cond) (storage.Info, err
 	if errors.Is(err, fs.ErrNotExist) {
 		err = conflict("put", u.key)
 	}
-	if errors.Is(err, storage.ErrConflict) {
+	if err != nil && !uncertain {
 		u.abort(ctx)
 	}
 	if err != nil {
@@ -139,7 +145,7 @@ func (u *upload) joined(ctx context.Context) (storage.Info, error) {
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return storage.Info{}, err
 	}
-	if err != nil || o.Size != u.size || !strings.HasSuffix(string(o.Rev), fmt.Sprintf(`-%d"`, len(u.etags))) {
+	if err != nil || o.Size != u.size || !strings.HasSuffix(string(o.Rev), fmt.Sprintf(`-%d"`, len(u.parts))) {
 		return storage.Info{}, fmt.Errorf("put %s: %w: the service has lost its parts", u.key, storage.ErrUnavailable)
 	}
 	return o.Info, nil
