@@ -27,9 +27,18 @@ func Progressing(next http.Handler, timeout time.Duration) http.Handler {
 			next.ServeHTTP(w, r)
 			return
 		}
-		b := &body{ReadCloser: r.Body, control: http.NewResponseController(w), timeout: timeout}
+		control := http.NewResponseController(w)
+		if r.ProtoMajor == 2 {
+			b := &streamBody{ReadCloser: r.Body}
+			b.timeout, b.cut = timeout, func() { _ = control.SetReadDeadline(over) } // it does not fail on a stream
+			defer b.stop()
+			r.Body = b
+			next.ServeHTTP(w, r)
+			return
+		}
+		b := &body{ReadCloser: r.Body, control: control, timeout: timeout}
 		r.Body = b
-		if c, ok := r.Context().Value(connKey{}).(*conn); ok && r.ProtoMajor == 1 {
+		if c, ok := r.Context().Value(connKey{}).(*conn); ok {
 			observe.Of(w, r).Gone = c.gone // net/http does not look before the body was read
 		}
 		next.ServeHTTP(w, r)
@@ -39,6 +48,7 @@ func Progressing(next http.Handler, timeout time.Duration) http.Handler {
 	})
 }
 
+// A body is that of a request of HTTP/1, where a deadline that has passed only fails reads that are under way.
 type body struct {
 	io.ReadCloser
 	control *http.ResponseController
