@@ -174,6 +174,7 @@ func TestRefusals(t *testing.T) {
 		{minimal + "http: {idletimeout: 0}", `c.yml:3: http.idletimeout: must be at least 1s, not "0"`},
 		{minimal + "http: {maxheaderbytes: 1KiB}", `c.yml:3: http.maxheaderbytes: must be at least 4KiB, not "1KiB"`},
 		{minimal + "http: {maxheaderbytes: big}", `c.yml:3: http.maxheaderbytes: must be a size such as 10MiB, not "big"`},
+		{minimal + "health: {http: [{uri: 'https://a/', headers: {Authorization: secret}}]}", `c.yml:3: health.http[0].headers.Authorization: must be a list such as [a, b], not ***`},
 		{minimal + "http: {headers: {X-A: b}}", `c.yml:3: http.headers.X-A: must be a list such as [a, b], not "b"`},
 		{minimal + "http: {headers: {X-A: [~]}}", `c.yml:3: http.headers.X-A[0]: must be a text, not nothing`},
 		{minimal + "http: {headers: {'X A': []}}", `c.yml:3: http.headers: "X A" is not the name of a header`},

@@ -139,7 +139,8 @@ func valueOf(f strict.Field) string {
 	names := map[reflect.Type]string{
 		reflect.TypeFor[bool](): "true or false", reflect.TypeFor[int](): "number", reflect.TypeFor[string](): "text",
 		reflect.TypeFor[Secret](): "secret", reflect.TypeFor[Size](): "size", reflect.TypeFor[map[string]string](): "name: text",
-		reflect.TypeFor[map[string][]string](): "name: list of texts", reflect.TypeFor[[]string](): "list of texts",
+		reflect.TypeFor[map[string][]string](): "name: list of texts",
+		reflect.TypeFor[map[string][]Secret](): "name: list of secrets", reflect.TypeFor[[]string](): "list of texts",
 	}
 	name, ok := names[f.Type]
 	switch {

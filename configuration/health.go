@@ -46,10 +46,10 @@ type FileHealth struct {
 
 // HTTPHealth is an element of health.http.
 type HTTPHealth struct {
-	// The URL, which is sent a HEAD request. It must be given.
-	URI string `yaml:"uri"`
+	// The URL, which is sent a HEAD request. It must be given. It may hold a password.
+	URI Secret `yaml:"uri"`
 	// Headers of the request.
-	Headers map[string][]string `yaml:"headers"`
+	Headers map[string][]Secret `yaml:"headers"`
 	// The status that it must answer.
 	StatusCode int `yaml:"statuscode" default:"200" min:"100"`
 	// How long an answer may take.
@@ -79,7 +79,7 @@ func (f FileHealth) check(c strict.Checking) {
 }
 
 func (h HTTPHealth) check(c strict.Checking) {
-	if u, err := url.Parse(h.URI); err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
+	if u, err := url.Parse(h.URI.Reveal()); err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
 		c.Fail("uri", "must be a URL such as https://auth.example.com/healthz")
 	}
 	for _, name := range slices.Sorted(maps.Keys(h.Headers)) {
@@ -90,6 +90,17 @@ func (h HTTPHealth) check(c strict.Checking) {
 	if h.StatusCode > 599 {
 		c.Fail("statuscode", "must be a status such as 200, not %d", h.StatusCode)
 	}
+}
+
+// Header returns the headers of the request.
+func (h HTTPHealth) Header() map[string][]string {
+	header := make(map[string][]string)
+	for name, values := range h.Headers {
+		for _, value := range values {
+			header[name] = append(header[name], value.Reveal())
+		}
+	}
+	return header
 }
 
 func (t TCPHealth) check(c strict.Checking) {

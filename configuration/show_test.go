@@ -17,7 +17,7 @@ storage:
     rootdirectory: /srv
 http:
   host: https://registry.example.com
-  secret: a-secret-of-32-characters-at-least
+  secret: https://ann:a-secret@example.com/
   headers:
     X-A: [b, 'c: d']
 validation:
@@ -26,6 +26,8 @@ validation:
       allow:
         - ^https://
     indexes: {platforms: list, platformlist: [{architecture: amd64, os: linux}]}
+health:
+  http: [{uri: 'https://ann:a-secret@example.com/', headers: {Authorization: [https://ann:a-secret@example.com/]}}]
 `, "REGISTRY_HTTP_ADDR=:5000", "REGISTRY_AUTH=none", "REGISTRY_HTTP_HEADERS_X-A_1=e")
 	var out strings.Builder
 	if err := c.Show(&out); err != nil {
@@ -33,7 +35,7 @@ validation:
 	}
 	compareGolden(t, "testdata/show.yml", out.String())
 
-	shown := mustParse(t, strings.ReplaceAll(out.String(), "'***'", "a-secret-of-32-characters-at-least"))
+	shown := mustParse(t, strings.ReplaceAll(out.String(), "'***'", "https://ann:a-secret@example.com/"))
 	if !sameValues(c, shown) {
 		t.Errorf("what is shown reads as %+v", shown)
 	}

@@ -60,7 +60,7 @@ func (k *Keys) add(name string, a key) error {
 }
 
 // ParseKeys parses a set of keys (RFC 7517, section 5). Keys of kinds that are not known are left out, and so are those
-// for encryption and shared secrets. Of private keys the public part is taken. Errors begin with the name, which is of the
+// for encryption and shared secrets, and those that are too weak or too large. Of private keys the public part is taken. Errors begin with the name, which is of the
 // file or the address that the set comes from, and give the number of the key, counted from 1.
 func ParseKeys(name string, data []byte) (*Keys, error) {
 	var set struct {
@@ -74,9 +74,11 @@ func ParseKeys(name string, data []byte) (*Keys, error) {
 	}
 	keys := &Keys{named: make(map[string][]key), sum: sha256.Sum256(data)}
 	var all []key
+	left := "" // why the last one was left out
 	for i, raw := range set.Keys {
 		id, k, err := parseKey(raw)
 		if errors.Is(err, errOther) {
+			left = fmt.Sprintf(": the key number %d: %v", i+1, err)
 			continue
 		}
 		if err == nil {
@@ -88,7 +90,7 @@ func ParseKeys(name string, data []byte) (*Keys, error) {
 		all = append(all, k)
 	}
 	if len(all) == 0 {
-		return nil, fmt.Errorf("%s: no key that can verify a token", name)
+		return nil, fmt.Errorf("%s: no key that can verify a token%s", name, left)
 	}
 	if len(all) == 1 {
 		keys.only = all
@@ -97,7 +99,7 @@ func ParseKeys(name string, data []byte) (*Keys, error) {
 }
 
 // errOther is for a key that is none of ours.
-var errOther = errors.New("a key of another kind")
+var errOther = errors.New("not a key for tokens")
 
 func parseKey(raw json.RawMessage) (name string, k key, err error) {
 	var kind struct {
@@ -120,7 +122,7 @@ func parseKey(raw json.RawMessage) (name string, k key, err error) {
 	}
 	public := parsed.Public()
 	if err := checkKey(public.Key); err != nil {
-		return "", key{}, err
+		return "", key{}, fmt.Errorf("%w: %w", errOther, err)
 	}
 	if parsed.KeyID == "" {
 		if parsed.KeyID, err = thumbprint(public.Key); err != nil {

@@ -85,8 +85,8 @@ const (
 // A Remote has keys that are fetched: when they are first asked for, when they are older than Options.Refresh, and, at most
 // every ten seconds, when a token names a key that is not among them. Requests wait for a fetch only when there are no
 // keys yet or they are twice as old as they should be, so that a key that was taken away is trusted for no longer than
-// that while its issuer can be reached. While it cannot, the last good keys stay in force, and attempts become rarer, down
-// to one a minute.
+// that while its issuer can be reached. While it cannot, the last good keys stay in force without a wait, and attempts
+// become rarer, down to one a minute.
 type Remote struct {
 	fetch func(context.Context) (*Keys, error)
 	o     Options
@@ -122,7 +122,7 @@ func (r *Remote) Keys(ctx context.Context) (*Keys, error) {
 		return r.keys, nil
 	}
 	flight := r.attempt(now)
-	if r.keys != nil && age < 2*r.o.Refresh || flight == nil {
+	if r.keys != nil && (age < 2*r.o.Refresh || r.failures > 0) || flight == nil {
 		defer r.mu.Unlock()
 		return r.have()
 	}

@@ -26,8 +26,8 @@ type Issuer struct {
 	Client  jwt.Client
 
 	// User is the claim that is the name of the user, by default sub; UserPrefix is put before it. Names of several issuers,
-	// or of a password file, are told apart by nothing but their prefix. The claim email counts only if email_verified is
-	// not false.
+	// or of a password file, are told apart by nothing but their prefix. Where the claim email names the user, or a group, or is
+	// a condition, email_verified must be true or missing.
 	User       string
 	UserPrefix string
 	// Groups are the claims, strings or lists of them, that are the names of groups; a token may lack them.
@@ -48,6 +48,7 @@ type issuer struct {
 	Issuer
 	source     jwt.Source
 	conditions []condition
+	byEmail    bool // the claim email decides something
 }
 
 type condition struct {
@@ -56,7 +57,7 @@ type condition struct {
 }
 
 func compile(config Issuer, o *jwt.Options) (*issuer, error) {
-	i := &issuer{Issuer: config}
+	i := &issuer{Issuer: config, byEmail: config.User == email || config.Conditions[email] != nil}
 	if len(i.Audiences) == 0 || slices.Contains(i.Audiences, "") {
 		return nil, errors.New("an audience is required: tokens for other services would be taken otherwise")
 	}
@@ -67,6 +68,7 @@ func compile(config Issuer, o *jwt.Options) (*issuer, error) {
 		if g.Claim == "" {
 			return nil, errors.New("groups without a claim")
 		}
+		i.byEmail = i.byEmail || g.Claim == email
 	}
 	for _, claim := range slices.Sorted(maps.Keys(config.Conditions)) {
 		patterns := config.Conditions[claim]
@@ -109,8 +111,14 @@ func (i *issuer) verify(ctx context.Context, t *jwt.Token, now time.Time) (auth.
 	return s, expires, keys, err
 }
 
+// email is the claim that anybody may have any value of, unless it was verified (OpenID Connect Core 1.0, section 5.1).
+const email = "email"
+
 // subject maps the claims of a verified token.
 func (i *issuer) subject(claims jwt.Claims) (auth.Subject, error) {
+	if i.byEmail && !hasVerifiedEmail(claims) {
+		return auth.Subject{}, fmt.Errorf("%w: its email address is not verified", auth.ErrToken)
+	}
 	for _, c := range i.conditions {
 		if !c.holds(claims) {
 			return auth.Subject{}, fmt.Errorf("%w: its claim %q is not one that is let in here", auth.ErrToken, c.claim)
@@ -119,9 +127,6 @@ func (i *issuer) subject(claims jwt.Claims) (auth.Subject, error) {
 	name, _ := claims.Find(i.User).Text(i.User)
 	if !auth.Printable(name) {
 		return auth.Subject{}, fmt.Errorf("%w: its claim %q is not the name of a user", auth.ErrToken, i.User)
-	}
-	if verified, ok := claims["email_verified"]; i.User == "email" && ok && string(verified) != "true" {
-		return auth.Subject{}, fmt.Errorf("%w: its email address is not verified", auth.ErrToken)
 	}
 	s := auth.Subject{Name: i.UserPrefix + name}
 	for _, g := range i.Groups {
@@ -138,6 +143,13 @@ func (i *issuer) subject(claims jwt.Claims) (auth.Subject, error) {
 		}
 	}
 	return s, nil
+}
+
+// hasVerifiedEmail takes providers at their word that say nothing of it, and those that say it as a string.
+func hasVerifiedEmail(claims jwt.Claims) bool {
+	raw, said := claims["email_verified"]
+	text, ok := scalar(raw)
+	return !said || ok && text == "true"
 }
 
 func (c condition) holds(claims jwt.Claims) bool {

@@ -177,12 +177,30 @@ func TestMapping(t *testing.T) {
 	w.wants("one group", w.token(claims{"email": "a@b.c", "groups": "x"}), "corp:a@b.c", "corp:x")
 	w.refuses("an email that is not verified", w.token(claims{"email": "a@b.c", "email_verified": false}), auth.ErrToken)
 	w.refuses("an email of which that is not said in so many words", w.token(claims{"email": "a@b.c", "email_verified": 1}), auth.ErrToken)
+	w.wants("an email of which that is said in words", w.token(claims{"email": "a@b.c", "email_verified": "true"}), "corp:a@b.c")
+	w.refuses("an email of which the contrary is", w.token(claims{"email": "a@b.c", "email_verified": "false"}), auth.ErrToken)
 	w.refuses("no email", w.token(nil), auth.ErrToken)
 	w.refuses("an empty name", w.token(claims{"email": ""}), auth.ErrToken)
 	w.refuses("a name that is a list", w.token(claims{"email": []string{"a@b.c"}}), auth.ErrToken)
 	w.refuses("groups that are numbers", w.token(claims{"email": "a@b.c", "groups": []int{1}}), auth.ErrToken)
 	w.refuses("groups that are an object", w.token(claims{"email": "a@b.c", "groups": claims{"x": 1}}), auth.ErrToken)
 	w.refuses("a group of two lines", w.token(claims{"email": "a@b.c", "groups": "x\ny"}), auth.ErrToken)
+}
+
+// TestUnverifiedEmail has an address let somebody in, or name a group, that nobody has verified.
+func TestUnverifiedEmail(t *testing.T) {
+	for name, by := range map[string]func(*Issuer){
+		"condition": func(one *Issuer) { one.Conditions = map[string][]string{"email": {"*@b.c"}} },
+		"group":     func(one *Issuer) { one.Groups = []Groups{{Claim: "email"}} },
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t, func(one, _ *Issuer) { by(one) })
+			w.refuses("not verified", w.token(claims{"email": "a@b.c", "email_verified": false}), auth.ErrToken)
+			if _, err := w.basic("x", w.token(claims{"email": "a@b.c", "email_verified": true})); err != nil {
+				t.Error(err)
+			}
+		})
+	}
 }
 
 func TestConditions(t *testing.T) {

@@ -126,6 +126,7 @@ authorization:
 		{args: ask("anonymous push x/y"), code: 1, stderr: "^berth: no: "},
 		{args: ask("user:ann metrics"), code: 1, stderr: "^berth: no: .*the registry as a whole"},
 		{args: []string{"auth", "can-i", "anonymous", "push", "x", "--config", open}, stdout: "^yes: nobody is authenticated here"},
+		{args: []string{"auth", "can-i", "anonymous", "delete", "x", "--config", open}, code: 1, stderr: "^berth: no: storage.delete.enabled is false"},
 		{args: ask("ann push x"), code: 2, stderr: `^berth: the subject "ann" is none of`},
 		{args: ask("user:ann pushh x"), code: 2, stderr: `^berth: there is no action "pushh"`},
 		{args: ask("user:ann push X"), code: 2, stderr: `^berth: .*name`},

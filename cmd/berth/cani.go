@@ -40,6 +40,9 @@ func newAuth(env environment) *cobra.Command {
 			if !decision.Allowed {
 				return errors.New("no: " + decision.Reason)
 			}
+			if want.Action == auth.Delete && !c.Storage.Delete.Enabled {
+				return errors.New("no: storage.delete.enabled is false, so that nobody may delete over HTTP")
+			}
 			_, err = fmt.Fprintf(env.stdout, "yes: %s\n", decision.Reason)
 			return err
 		},

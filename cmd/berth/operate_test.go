@@ -105,6 +105,7 @@ func TestDiff(t *testing.T) {
 		g.command(code, stdout, stderr, "config", "diff", file(t, g.dir, "new.yml", strings.ReplaceAll(config, "DIR", g.dir)))
 	}
 	diff(0, operateConfig, "^with a reload: no key changes\n$", "")
+	diff(0, operateConfig+"# "+strings.Repeat("large", 100<<10)+"\n", "^with a reload: no key changes\n$", "")
 	other := strings.Replace(operateConfig, "user:ann", "user:bob", 1) + "catalog: {maxentries: 7}\nhealth: {minfreespace: 1MiB}\nredis: {addr: x}\n"
 	diff(0, other, "^with a reload: authorization.bindings, health.minfreespace\nafter a restart: catalog.maxentries\n$", "redis.*ignored")
 	g.want(403, "bob", "GET", tagPath+"1", "") // nothing changed

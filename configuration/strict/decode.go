@@ -115,7 +115,7 @@ func (d *decoder) value(t *Tree, v reflect.Value, path string, f Field) {
 
 func (d *decoder) list(t *Tree, v reflect.Value, path string) {
 	if t.kind != list {
-		d.Fail(t.source, path, "must be %s, not %v", expected(v.Type()), t)
+		d.Fail(t.source, path, "must be %s, not %s", expected(v.Type()), quoted(t, v.Type().Elem()))
 		return
 	}
 	v.SetZero() // an empty list is nil, as an absent one
@@ -152,10 +152,7 @@ func (d *decoder) mapping(t *Tree, v reflect.Value, path string) {
 }
 
 func (d *decoder) scalar(t *Tree, v reflect.Value, path string, f Field) {
-	want, got := expected(v.Type()), t.String()
-	if v.Type() == reflect.TypeFor[Secret]() && t.kind == scalar {
-		got = "***"
-	}
+	want, got := expected(v.Type()), quoted(t, v.Type())
 	if f.Enum != nil {
 		want = strings.Join(f.Enum, ", ")
 		if len(f.Enum) > 1 {
@@ -183,6 +180,14 @@ func (d *decoder) scalar(t *Tree, v reflect.Value, path string, f Field) {
 		d.Warn(t.source, path, "%s without a unit is in nanoseconds; write %s", t.text, text(value))
 	}
 	v.Set(value)
+}
+
+// quoted is what an error says of a value that should have been of a type.
+func quoted(t *Tree, want reflect.Type) string {
+	if want == reflect.TypeFor[Secret]() && t.kind == scalar {
+		return "***"
+	}
+	return t.String()
 }
 
 func isDuration(t reflect.Type) bool { return t == reflect.TypeFor[time.Duration]() }

@@ -17,8 +17,8 @@ import (
 	"berth/registry/observe"
 )
 
-// maxBody bounds the body of a request, in bytes.
-const maxBody = 64 << 10
+// maxBody bounds the body of a request, in bytes: the largest is a configuration.
+const maxBody = 4 << 20
 
 // A Route is what the API does for a method on a path. All its fields are required.
 type Route struct {
@@ -38,7 +38,7 @@ type Request struct {
 	Subject auth.Subject // who asks
 }
 
-// Decode fills v from the body, which must be one JSON value of at most 64 KiB that has no unknown members. Its error is
+// Decode fills v from the body, which must be one JSON value of at most 4 MiB that has no unknown members. Its error is
 // one of the client.
 func (r *Request) Decode(v any) error {
 	dec := json.NewDecoder(r.Body)

@@ -87,7 +87,7 @@ func TestAPI(t *testing.T) {
 		{"ann", "POST", "/v1/sum", `{"A":2,"C":3}`, 400, "unknown field", ""},
 		{"ann", "POST", "/v1/sum", `{"A":`, 400, "unexpected EOF", ""},
 		{"ann", "POST", "/v1/sum", `{} {}`, 400, "something follows", ""},
-		{"ann", "POST", "/v1/sum", `{"A":` + strings.Repeat(" ", maxBody) + `1}`, 413, "more than 65536 bytes", ""},
+		{"ann", "POST", "/v1/sum", `{"A":` + strings.Repeat(" ", maxBody) + `1}`, 413, "more than 4194304 bytes", ""},
 		{"ann", "GET", "/v1/refused", "", 409, "not now", ""},
 		{"ann", "GET", "/v1/unknown", "", 404, "no repository a", ""},
 		{"ann", "GET", "/v1/internal", "", 500, "internal error", "the secret of the disk"},

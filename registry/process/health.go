@@ -3,7 +3,6 @@ package process
 import (
 	"context"
 	"fmt"
-	"net/http"
 	"strings"
 	"time"
 
@@ -73,7 +72,7 @@ func (p process) watchOthers() {
 		add(fmt.Sprintf("health.file[%d]", i), health.Check{Run: health.NoFile(f.File), Interval: f.Interval, Threshold: f.Threshold})
 	}
 	for i, h := range p.config.Health.HTTP {
-		add(fmt.Sprintf("health.http[%d]", i), health.Check{Run: health.Responds(h.URI, http.Header(h.Headers), h.StatusCode),
+		add(fmt.Sprintf("health.http[%d]", i), health.Check{Run: health.Responds(h.URI.Reveal(), h.Header(), h.StatusCode),
 			Interval: h.Interval, Timeout: h.Timeout, Threshold: h.Threshold})
 	}
 	for i, t := range p.config.Health.TCP {

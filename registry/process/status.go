@@ -25,7 +25,7 @@ func (c *commands) status(ctx context.Context) (admin.Status, error) {
 		TLS: c.certificates != nil, Auth: describeAuth(c.reloader.config()), ReadOnly: admin.ReadOnly(c.guard.ReadOnlyMode()),
 		Health:  c.health.Report(),
 		Storage: admin.Storage{Driver: c.config.Storage.Driver(), Place: place(c.config.Storage)},
-		Limits:  bounds(c.reloader.config()), Certificates: []admin.Certificate{},
+		Limits:  bounds(c.reloader.config(), c.config), Certificates: []admin.Certificate{},
 	}
 	stats := c.limits.gate.Stats()
 	s.Receiving = stats.Uploads
@@ -88,13 +88,13 @@ func place(s configuration.Storage) string {
 	return ""
 }
 
-// bounds are the limits in force; 0 is none.
-func bounds(c *configuration.Config) []admin.Limit {
+// bounds are the limits in force; 0 is none. That of manifests is from the start: a reload does not change it.
+func bounds(c, start *configuration.Config) []admin.Limit {
 	return []admin.Limit{
 		{Key: "http.maxconnections", Value: strconv.Itoa(c.HTTP.MaxConnections)},
 		{Key: "requests.maxuploads", Value: strconv.Itoa(c.Requests.MaxUploads)},
 		{Key: "requests.maxblobsize", Value: c.Requests.MaxBlobSize.String()},
-		{Key: "validation.manifests.maxsize", Value: c.Validation.Manifests.MaxSize.String()},
+		{Key: "validation.manifests.maxsize", Value: start.Validation.Manifests.MaxSize.String()},
 	}
 }
 
