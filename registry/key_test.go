@@ -36,3 +36,19 @@ func TestDeriveKey(t *testing.T) {
 		}
 	}
 }
+
+// TestOwnSecret opens a store in read-only mode before and after it has a secret.
+func TestOwnSecret(t *testing.T) {
+	store := memory.New()
+	shares := func(secret string, readOnly bool) bool {
+		t.Helper()
+		r, err := registry.Open(t.Context(), store, &registry.Options{Secret: []byte(secret), ReadOnly: func() bool { return readOnly }})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return r.SharesSecret()
+	}
+	if shares("", true) || !shares("a secret", true) || !shares("", false) || !shares("", true) {
+		t.Error("it is not told who shares a secret")
+	}
+}

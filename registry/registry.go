@@ -56,6 +56,7 @@ type Registry struct {
 	policy      Policy
 	immutable   func(Name, Tag) bool
 	secret      []byte
+	ownSecret   bool // no other process has secret
 	now         func() time.Time
 	skew        *skew
 	verified    *recentSet   // blobs that were read whole and matched since the start
@@ -112,6 +113,10 @@ type secretRecord struct {
 	Secret string `json:"secret"`
 }
 
+// SharesSecret is false where the store keeps no secret and read-only mode had none put there: what is made by it is of this
+// process alone.
+func (r *Registry) SharesSecret() bool { return !r.ownSecret }
+
 // shareSecret takes the secret that the store holds, or puts one there, so that replicas agree without being configured.
 func (r *Registry) shareSecret(ctx context.Context) error {
 	var rec secretRecord
@@ -119,7 +124,8 @@ func (r *Registry) shareSecret(ctx context.Context) error {
 		if !exists {
 			rec.Secret = randomHex(32)
 		}
-		return nil, exists || r.readOnly(), nil // read-only and never written: uploads are refused anyhow
+		r.ownSecret = !exists && r.readOnly()
+		return nil, exists || r.ownSecret, nil
 	})
 	if err == nil {
 		r.secret, err = hex.DecodeString(rec.Secret)

@@ -1,12 +1,13 @@
 // Package htpasswd knows users by a file of names and password hashes, as Apache's htpasswd writes it.
 //
 // Hashes are slow by design, requests must not be: a header with a verified password is remembered in memory for five
-// minutes, as a hash under a key that is of the process alone, so that a request costs a fraction of a microsecond. What is
-// remembered holds for as long as the user's line of the file is the same; a change takes effect within [reload.Interval].
+// minutes after it was last used, as a hash under a key that is of the process alone, so that a request costs a fraction of a
+// microsecond. What is remembered holds for as long as the user's line of the file is the same; a change takes effect within
+// [reload.Interval].
 //
 // Unknown users cost what known ones do. Wrong passwords are slowed by user and address, never by user alone: whoever
 // guesses cannot lock a user out. Few hashes are computed at a time, so that a flood of guesses leaves the processors to
-// those who are logged in.
+// those who are logged in, and those in turns of the addresses, so that the flood of one holds up no other.
 package htpasswd
 
 import (
@@ -57,7 +58,7 @@ type File struct {
 	seed     maphash.Seed // chooses whose hash an unknown user is checked by
 	throttle *throttle.Throttle
 	flights  singleflight.Group
-	hashing  chan struct{} // holds an element for each hash being computed
+	hashing  *throttle.Turns
 	hashed   atomic.Uint64
 }
 
@@ -81,7 +82,7 @@ func Open(path string, o *Options) (*File, error) {
 	if f.o.wait == nil {
 		f.o.wait = time.Sleep
 	}
-	f.hashing = make(chan struct{}, f.o.Hashing)
+	f.hashing = throttle.NewTurns(f.o.Hashing)
 	var err error
 	f.file, err = reload.Open(path, maxFile, parseTable, &reload.Options{OnError: f.o.OnError, OnReload: f.o.OnReload})
 	if err != nil {
@@ -143,11 +144,20 @@ func (f *File) Authenticate(r *http.Request) (auth.Subject, error) {
 // remembers returns the user of a header that was right a short time ago, by a line that is still in the file.
 func (f *File) remembers(p recent.Proof) (user string, ok bool) {
 	l, ok := f.logins.Get(p)
-	if !ok || !f.o.now().Before(l.until) {
+	now := f.o.now()
+	left := l.until.Sub(now)
+	if !ok || left <= 0 {
 		return "", false
 	}
 	e := (*f.file.Get()).byName[l.user]
-	return l.user, e != nil && e.text == l.line
+	if e == nil || e.text != l.line {
+		return "", false
+	}
+	if left < rememberFor/2 { // who works all the time does not wait in line with those who guess
+		l.until = now.Add(rememberFor)
+		f.logins.Put(p, l)
+	}
+	return l.user, true
 }
 
 // Stamp returns 16 bytes that stand for a user's line in the file as it is now, under a key; false for an unknown user. They
@@ -186,15 +196,15 @@ func (f *File) check(c check) (right bool, err error) {
 		f.o.wait(wait)
 	}
 	e, known := (*f.file.Get()).find(c.user, f.seed)
-	if right = f.compute(e, c.password) && known; right {
+	if right = f.compute(e, c.password, c.origin.Address) && known; right {
 		f.logins.Put(c.proof, login{c.user, e.text, f.o.now().Add(rememberFor)})
 	}
 	return right, nil
 }
 
-func (f *File) compute(e *entry, password string) bool {
-	f.hashing <- struct{}{}
-	defer func() { <-f.hashing }()
+func (f *File) compute(e *entry, password, address string) bool {
+	f.hashing.Take(address)
+	defer f.hashing.End()
 	f.hashed.Add(1)
 	return e.hash.verify(password)
 }

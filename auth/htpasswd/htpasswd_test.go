@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"berth/auth"
+	"berth/auth/throttle"
 )
 
 // fixture is a File by a clock that the test turns and that waiting turns.
@@ -133,6 +134,11 @@ func TestVerifiedPasswordIsRemembered(t *testing.T) {
 	f.hashes(1)
 	f.login("alice", "secret2", "A", auth.ErrCredentials)
 	f.hashes(1)
+	for range 10 { // it is in use
+		f.now = f.now.Add(rememberFor * 2 / 3)
+		f.login("alice", "secret", "A", nil)
+	}
+	f.hashes(0)
 	f.now = f.now.Add(rememberFor)
 	f.login("alice", "secret", "A", nil)
 	f.hashes(1)
@@ -264,10 +270,10 @@ func TestHashingIsBounded(t *testing.T) {
 		running.Add(-1)
 		return false
 	})
-	f.hashing = make(chan struct{}, 2)
+	f.hashing = throttle.NewTurns(2)
 	var group sync.WaitGroup
 	for range 20 {
-		group.Go(func() { f.compute(&entry{hash: slow}, "") })
+		group.Go(func() { f.compute(&entry{hash: slow}, "", "A") })
 	}
 	group.Wait()
 	if most.Load() > 2 {
@@ -283,7 +289,7 @@ func (f verifierFunc) verify(password string) bool { return f(password) }
 func TestSameCredentialsAtOnceShareAHash(t *testing.T) {
 	f := newFixture(t, "alice:"+hashOf(t, "secret"))
 	for range f.o.Hashing {
-		f.hashing <- struct{}{}
+		f.hashing.Take("another")
 	}
 	var group sync.WaitGroup
 	for range 50 {
@@ -294,7 +300,7 @@ func TestSameCredentialsAtOnceShareAHash(t *testing.T) {
 		})
 	}
 	for range f.o.Hashing {
-		<-f.hashing
+		f.hashing.End()
 	}
 	group.Wait()
 	f.hashes(1)
@@ -303,7 +309,7 @@ func TestSameCredentialsAtOnceShareAHash(t *testing.T) {
 func TestLeavingClientDoesNotWait(t *testing.T) {
 	f := newFixture(t, "alice:"+hashOf(t, "secret"))
 	for range f.o.Hashing {
-		f.hashing <- struct{}{}
+		f.hashing.Take("another")
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
@@ -311,7 +317,7 @@ func TestLeavingClientDoesNotWait(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 	for range f.o.Hashing {
-		<-f.hashing
+		f.hashing.End()
 	}
 }
 

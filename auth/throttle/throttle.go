@@ -19,7 +19,7 @@ const (
 	maxWait      = 2 * maxDelay // an attempt that would have to wait longer is turned away
 	forgetAfter  = 10 * time.Minute
 	maxOrigins   = 4096 // in each of two generations
-	maxPending   = 32   // attempts from one address at a time: no address fills the queue of all
+	maxPending   = 32   // attempts from one address at a time, and fewer the more there are of all
 	maxPendings  = 1024 // attempts in all
 )
 
@@ -73,7 +73,9 @@ func New() *Throttle {
 func (t *Throttle) Begin(o Origin, now time.Time) (time.Duration, error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.pending[o.Address] >= maxPending || t.total >= maxPendings {
+	mine := t.pending[o.Address]
+	others := t.total - mine
+	if t.total >= maxPendings || mine > 0 && mine >= maxPending*(maxPendings-others)/maxPendings {
 		return 0, &auth.ThrottledError{RetryAfter: time.Second}
 	}
 	tr, _ := t.trials.Get(o)

@@ -68,6 +68,21 @@ func TestAllPendingAttemptsAreBounded(t *testing.T) {
 	}
 }
 
+// TestManyAddresses has each of many addresses try as much as it may. There is room for others yet.
+func TestManyAddresses(t *testing.T) {
+	th := New()
+	for range maxPending {
+		for address := range 256 {
+			_, _ = th.Begin(Origin{"alice", fmt.Sprint(address)}, time.Now())
+		}
+	}
+	for other := range 16 {
+		if _, err := th.Begin(Origin{"bob", fmt.Sprint("other", other)}, time.Now()); err != nil {
+			t.Fatalf("with %d pending: %v", th.total, err)
+		}
+	}
+}
+
 func TestPeer(t *testing.T) {
 	for remote, want := range map[string]string{
 		"192.0.2.1:1234":             "192.0.2.1",

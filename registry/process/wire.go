@@ -63,11 +63,16 @@ func (p process) openRegistry(ctx context.Context, store *open.Store) (*registry
 	if err != nil {
 		return nil, err
 	}
-	return registry.Open(ctx, store.Driver, &registry.Options{
+	reg, err := registry.Open(ctx, store.Driver, &registry.Options{
 		Reads: store.Reads, Grace: c.GC.Grace, UploadAge: c.Storage.Maintenance.UploadPurging.Age, ReadOnly: p.guard.ReadOnly,
 		MaxBlob: p.limits.maxBlob.Load, MaxManifest: int64(c.Validation.Manifests.MaxSize), Manifests: manifests,
 		Immutable: p.immutable, Secret: []byte(c.HTTP.Secret.Reveal()),
 	})
+	if err == nil && !reg.SharesSecret() {
+		p.log.Warn("the storage keeps no key for ids of uploads and tokens, and read-only mode lets none be put there: other replicas do not " +
+			"take those of this one; set http.secret, or restart once the mode is off")
+	}
+	return reg, err
 }
 
 func (p process) newAPI(reg *registry.Registry, store storage.Driver) (http.Handler, error) {
