@@ -33,9 +33,9 @@ func passwords(t *testing.T, users string) cast {
 	}
 }
 
-// tooNarrow is what is told who has a token that does not do. The last is what containerd 1.6 now and then says of any
-// refusal in the middle of a push.
-var tooNarrow = slices.Concat(unknown, denied, []string{"authorization failed", "closed pipe"})
+// tooNarrow is what is told who has a token that does not do. The last are what containerd 1.6 and crane now and then say of any
+// refusal in the middle of a push, of which they send a body again that they no longer have.
+var tooNarrow = slices.Concat(unknown, denied, []string{"authorization failed", "closed pipe", "with Body length 0"})
 
 // worlds are registries with a way to log in each, which speak TLS with the certificate in a folder unless that is "".
 var worlds = []struct {
