@@ -1,9 +1,11 @@
 package registry
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"slices"
+	"sync"
 	"time"
 
 	"berth/storage"
@@ -16,18 +18,29 @@ type PurgeResult struct {
 }
 
 // PurgeUploads removes the uploads that were last touched more than olderThan ago: what they received, unless it became
-// a blob, and their records. A dry run only counts. It is harmless in several replicas at once, and beside any request.
+// a blob, and their records; and what the driver keeps of bodies as old as that, and older than the grace. A dry run only counts.
+// It is harmless in several replicas at once, and beside any request.
 func (r *Registry) PurgeUploads(ctx context.Context, olderThan time.Duration, dryRun bool) (PurgeResult, error) {
+	if dryRun {
+		return r.purgeUploads(ctx, olderThan, true)
+	}
+	now, _, err := r.StoreTime(ctx)
+	if err != nil {
+		return PurgeResult{}, err
+	}
+	if err := r.skew.err(); err != nil { // such a clock takes what clients are sending for old
+		return PurgeResult{}, storeError("purge uploads", err)
+	}
+	result, err := r.purgeUploads(ctx, olderThan, false)
+	if err == nil {
+		_, _, err = r.Tidy(ctx, now.Add(-max(olderThan, r.grace)))
+	}
+	return result, err
+}
+
+func (r *Registry) purgeUploads(ctx context.Context, olderThan time.Duration, dryRun bool) (PurgeResult, error) {
 	var result PurgeResult
 	var damaged error // which keeps nothing else from being purged
-	if !dryRun {      // a clock that is off takes what clients are sending for old
-		if _, _, err := r.StoreTime(ctx); err != nil {
-			return result, err
-		}
-		if err := r.skew.err(); err != nil {
-			return result, storeError("purge uploads", err)
-		}
-	}
 	for info, err := range r.store.List(ctx, uploadPrefix, "") {
 		if err != nil {
 			return result, storeError("list uploads", err)
@@ -81,6 +94,44 @@ func (r *Registry) purgeUpload(ctx context.Context, key string, olderThan time.D
 		}
 	}
 	return ignoreConflict(r.store.Delete(ctx, key, storage.Match(info.Rev)))
+}
+
+// Tidy has the driver remove what calls that were cut short before a time left behind where no listing shows it, and returns how
+// many there were and their bytes, as far as known. What an upload names stays: its body may be on its way. A time less than the
+// grace ago would also meet bodies that no upload names yet.
+func (r *Registry) Tidy(ctx context.Context, before time.Time) (n int, bytes int64, err error) {
+	t, ok := storage.As[storage.Tidier](r.store)
+	if !ok {
+		return 0, 0, nil
+	}
+	named := sync.OnceValues(func() (map[string]bool, error) { return r.namedByUploads(ctx) })
+	var unread error
+	n, bytes, err = t.Tidy(ctx, before, func(key string) (keep bool) {
+		keys, err := named()
+		unread = err
+		return err != nil || keys[key]
+	})
+	return n, bytes, storeError("remove what uploads left", cmp.Or(err, unread))
+}
+
+// namedByUploads returns the data objects that uploads name.
+func (r *Registry) namedByUploads(ctx context.Context) (map[string]bool, error) {
+	named := map[string]bool{}
+	for info, err := range r.store.List(ctx, uploadPrefix, "") {
+		if err != nil {
+			return nil, err
+		}
+		var rec uploadRecord
+		if _, _, err := read(ctx, r.store, info.Key, &rec); isAbsent(err) {
+			continue
+		} else if err != nil {
+			return nil, err
+		}
+		for _, s := range append(slices.Clip(rec.Segments), segment{Key: rec.Pending}) {
+			named[s.Key] = true
+		}
+	}
+	return named, nil
 }
 
 func ignoreConflict(err error) error {

@@ -176,7 +176,8 @@ func DeleteAll(ctx context.Context, d Driver, keys ...string) error {
 // A Tidier removes what calls that were cut short left behind where no listing shows it, such as parts of uploads.
 type Tidier interface {
 	// Tidy removes leftovers that were begun before a time, and returns how many there were and their bytes, as far as known.
-	Tidy(ctx context.Context, before time.Time) (n int, bytes int64, err error)
+	// What would become an object that keep reports true of stays: somebody may still be writing it. Nil: nothing stays.
+	Tidy(ctx context.Context, before time.Time, keep func(key string) bool) (n int, bytes int64, err error)
 }
 
 // A Compacter keeps something of objects that were deleted, until it is told that nobody needs it.

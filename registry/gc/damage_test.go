@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"berth/registry"
 	"berth/registry/gc"
@@ -257,6 +258,31 @@ func TestDamagedUpload(t *testing.T) {
 		t.Error(err)
 	} else {
 		r.Close()
+	}
+}
+
+// A tidied driver has leftovers of two objects.
+type tidied struct {
+	storage.Driver
+	gone []string
+}
+
+func (d *tidied) Tidy(_ context.Context, _ time.Time, keep func(string) bool) (int, int64, error) {
+	d.gone = slices.DeleteFunc([]string{"data/1/on-its-way", "data/1/cut-short"}, keep)
+	return len(d.gone), 0, nil
+}
+
+// TestLeftoversOnTheirWay wants the driver to keep what it has of a body that has been flowing for longer than the grace.
+func TestLeftoversOnTheirWay(t *testing.T) {
+	f := newFixture(t, gc.Options{})
+	record := `{"nonce":"n","state":"open","pending":"data/1/on-its-way"}` + "\n"
+	if _, err := f.store.Put(t.Context(), registry.UploadPrefix+"u", strings.NewReader(record), int64(len(record)), storage.Cond{}); err != nil {
+		t.Fatal(err)
+	}
+	store := &tidied{Driver: f.store}
+	f.gc = gc.New(store, f.registry, gc.Options{Now: f.clock.now, Elapsed: f.clock.elapsed, Holder: "test"})
+	if l := layer(f.clean(), "leftovers"); l.Removed != 1 || !slices.Equal(store.gone, []string{"data/1/cut-short"}) {
+		t.Errorf("there went %q, the report has %d", store.gone, l.Removed)
 	}
 }
 

@@ -283,15 +283,11 @@ func (r *run) leases(ctx context.Context, l *Layer) error {
 
 // leftovers lets the driver remove what calls that were cut short left where no listing shows it.
 func (r *run) leftovers(ctx context.Context, l *Layer) error {
-	t, ok := storage.As[storage.Tidier](r.c.store)
-	switch {
-	case !ok:
-		return nil // the storage leaves none
-	case r.dry:
+	if _, ok := storage.As[storage.Tidier](r.c.store); ok && r.dry {
 		l.skip("they are not counted without being removed")
 		return nil
 	}
-	n, size, err := t.Tidy(ctx, r.limit(l))
+	n, size, err := r.registry.Tidy(ctx, r.limit(l))
 	l.count(&l.Removed, int64(n))
 	l.count(&l.Bytes, size)
 	return err

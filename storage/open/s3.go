@@ -32,9 +32,6 @@ func s3Options(c configuration.Storage, warn func(string)) s3.Options {
 	if class := c.S3.StorageClass; !strings.EqualFold(class, "NONE") {
 		o.StorageClass = strings.ToUpper(class)
 	}
-	if purging := c.Maintenance.UploadPurging; purging.Enabled && !purging.DryRun && !c.Maintenance.ReadOnly.Enabled {
-		o.Abandoned = purging.Age
-	}
 	if cdn := c.S3.CloudFront; cdn != nil {
 		o.CloudFront = &s3.CloudFront{BaseURL: cdn.BaseURL, PrivateKey: cdn.PrivateKey, KeyPairID: cdn.KeyPairID, Duration: cdn.Duration}
 	}

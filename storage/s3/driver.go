@@ -14,7 +14,6 @@ import (
 	"fmt"
 	"net/http"
 	"sync"
-	"time"
 
 	"github.com/aws/aws-sdk-go-v2/feature/cloudfront/sign"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
@@ -53,10 +52,6 @@ type Options struct {
 
 	CloudFront *CloudFront
 
-	// Abandoned is the age from which uploads in parts that nobody finished are removed, at the start and once a day; 0 means
-	// that they are left alone.
-	Abandoned time.Duration
-
 	// Warn is told of what is worth a warning, in one line. A nil one is not.
 	Warn func(string)
 	// Transport wraps what sends the requests to the service. A nil one does not.
@@ -76,7 +71,6 @@ const (
 const (
 	defaultPartSize = 10 << 20
 	defaultParallel = 8
-	tidyEvery       = 24 * time.Hour
 )
 
 // A Driver is a [storage.Driver] over a bucket. A Rev is an ETag: equal contents may share one. ErrUnavailable may mean that
@@ -95,9 +89,6 @@ type Driver struct {
 	direct   bool // DELETE has conditions
 	bare     bool // PUT takes an ETag for another one unless its quotes are left out
 	keyLocks [256]sync.Mutex
-
-	stop context.CancelFunc
-	done sync.WaitGroup
 }
 
 var (
@@ -110,22 +101,13 @@ var (
 // Open tries the bucket with objects of its own, which it removes, and returns a driver over it. It takes no longer than
 // ten seconds. An error names the key of the configuration to fix.
 func Open(ctx context.Context, o Options) (*Driver, error) {
-	d, err := remote.Open(ctx, "the bucket "+o.Bucket, func(ctx context.Context) (*Driver, error) {
+	return remote.Open(ctx, "the bucket "+o.Bucket, func(ctx context.Context) (*Driver, error) {
 		d, err := prepare(ctx, o)
 		if err != nil {
 			return nil, err
 		}
 		return d, d.probe(ctx)
 	})
-	if err != nil {
-		return nil, err
-	}
-	background, stop := context.WithCancel(context.WithoutCancel(ctx))
-	d.stop = stop
-	if o.Abandoned > 0 {
-		d.done.Go(func() { d.tidyAlways(background) })
-	}
-	return d, nil
 }
 
 // prepare makes a driver without asking the service anything.
@@ -151,12 +133,8 @@ func prepare(ctx context.Context, o Options) (*Driver, error) {
 	return d, nil
 }
 
-// Close ends the work in the background. Open readers stay good.
-func (d *Driver) Close() error {
-	d.stop()
-	d.done.Wait()
-	return nil
-}
+// Close has nothing to end. Open readers stay good.
+func (d *Driver) Close() error { return nil }
 
 // name is the key of an object in the bucket.
 func (d *Driver) name(key string) string {

@@ -198,9 +198,13 @@ func TestTidy(t *testing.T) {
 	service.uploads["old"] = &fakeUpload{key: "root/data/1/x", began: old}
 	service.uploads["new"] = &fakeUpload{key: "root/data/1/y", began: time.Now()}
 	service.uploads["foreign"] = &fakeUpload{key: "backup/z", began: old}
-	n, _, err := d.Tidy(t.Context(), time.Now().Add(-time.Hour))
-	if _, left := service.uploads["old"]; err != nil || n != 1 || left || len(service.uploads) != 2 {
+	service.uploads["under way"] = &fakeUpload{key: "root/data/1/z", began: old}
+	n, _, err := d.Tidy(t.Context(), time.Now().Add(-time.Hour), func(key string) bool { return key == "data/1/z" })
+	if _, left := service.uploads["old"]; err != nil || n != 1 || left || len(service.uploads) != 3 {
 		t.Errorf("Tidy = %d, %v and left %v", n, err, service.uploads)
+	}
+	if n, _, err = d.Tidy(t.Context(), time.Now().Add(-time.Hour), nil); err != nil || n != 1 || len(service.uploads) != 2 {
+		t.Errorf("Tidy that keeps nothing = %d, %v and left %v", n, err, service.uploads)
 	}
 }
 

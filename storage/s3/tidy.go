@@ -2,8 +2,6 @@ package s3
 
 import (
 	"context"
-	"errors"
-	"fmt"
 	"strings"
 	"time"
 
@@ -17,9 +15,9 @@ import (
 // large begins the keys of objects that are large enough for parts (docs/design.md). Others may share the bucket.
 const large = "data/"
 
-// Tidy removes the parts of uploads that began before a time. Their bytes are not known. A service that finds uploads by
-// whole keys only, as MinIO does, shows none: there a lifecycle rule is needed.
-func (d *Driver) Tidy(ctx context.Context, before time.Time) (n int, bytes int64, err error) {
+// Tidy removes the parts of uploads that began before a time, but for what keep says. Their bytes are not known. A service that
+// finds uploads by whole keys only, as MinIO does, shows none: there a lifecycle rule is needed.
+func (d *Driver) Tidy(ctx context.Context, before time.Time, keep func(key string) bool) (n int, bytes int64, err error) {
 	in := &s3.ListMultipartUploadsInput{Bucket: &d.o.Bucket, Prefix: aws.String(d.name(large))}
 	for {
 		var out *s3.ListMultipartUploadsOutput
@@ -34,6 +32,9 @@ func (d *Driver) Tidy(ctx context.Context, before time.Time) (n int, bytes int64
 			if !strings.HasPrefix(aws.ToString(u.Key), d.name(large)) || u.Initiated == nil || !u.Initiated.Before(before) {
 				continue
 			}
+			if keep != nil && keep(strings.TrimPrefix(*u.Key, d.name(""))) {
+				continue
+			}
 			if err := d.abort(ctx, *u.Key, u.UploadId); err != nil {
 				return n, 0, err
 			}
@@ -43,18 +44,6 @@ func (d *Driver) Tidy(ctx context.Context, before time.Time) (n int, bytes int64
 			return n, 0, nil
 		}
 		in.KeyMarker, in.UploadIdMarker = out.NextKeyMarker, out.NextUploadIdMarker
-	}
-}
-
-// tidyAlways removes abandoned uploads now and then until the driver is closed.
-func (d *Driver) tidyAlways(ctx context.Context) {
-	for {
-		if _, _, err := d.Tidy(ctx, time.Now().Add(-d.o.Abandoned)); err != nil && !errors.Is(err, context.Canceled) {
-			d.o.Warn(fmt.Sprintf("removing abandoned uploads: %v", err))
-		}
-		if remote.Sleep(ctx, tidyEvery) != nil {
-			return
-		}
 	}
 }
 

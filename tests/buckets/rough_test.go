@@ -79,9 +79,9 @@ func tidied(t *testing.T, d storage.Driver) {
 	if !ok {
 		return
 	}
-	_, _, err := tidier.Tidy(t.Context(), time.Now().Add(time.Hour))
+	_, _, err := tidier.Tidy(t.Context(), time.Now().Add(time.Hour), nil)
 	must(t, err)
-	if n, _, err := tidier.Tidy(t.Context(), time.Now().Add(time.Hour)); err != nil || n != 0 {
+	if n, _, err := tidier.Tidy(t.Context(), time.Now().Add(time.Hour), nil); err != nil || n != 0 {
 		t.Errorf("after a Tidy there are %d uploads, %v", n, err)
 	}
 }

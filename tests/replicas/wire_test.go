@@ -228,9 +228,9 @@ func (s *stage) sweep(t *testing.T) {
 		t.Errorf("a blob lacks %s", key)
 	}
 	if tidier, ok := storage.As[storage.Tidier](s.store); ok {
-		_, _, err := tidier.Tidy(t.Context(), time.Now().Add(time.Hour))
+		_, _, err := tidier.Tidy(t.Context(), time.Now().Add(time.Hour), nil)
 		must(t, err)
-		if n, _, err := tidier.Tidy(t.Context(), time.Now().Add(time.Hour)); err != nil || n != 0 {
+		if n, _, err := tidier.Tidy(t.Context(), time.Now().Add(time.Hour), nil); err != nil || n != 0 {
 			t.Errorf("%d uploads in parts are left, %v", n, err)
 		}
 	}

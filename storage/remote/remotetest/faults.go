@@ -62,7 +62,7 @@ func tell(t *testing.T, service Service, mode Fault, n int) int64 {
 	s.remove("data/large", storage.Cond{})
 	s.must("delete many", storage.DeleteAll(t.Context(), d, "data/x", "data/y"))
 	if tidier, ok := d.(storage.Tidier); ok {
-		_, _, err := tidier.Tidy(t.Context(), time.Now().Add(time.Hour))
+		_, _, err := tidier.Tidy(t.Context(), time.Now().Add(time.Hour), nil)
 		s.must("tidy", err)
 	}
 	hit := transport.hit.Load()
