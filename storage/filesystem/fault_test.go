@@ -143,6 +143,69 @@ func TestFailedSync(t *testing.T) {
 	}
 }
 
+// TestNoDescriptors takes all descriptors of the process at the moment when a folder is to be synced: nothing failed yet, and
+// writing goes on.
+func TestNoDescriptors(t *testing.T) {
+	for _, tr := range []traits{{}, {orders: true, syncsWhole: true}} {
+		for _, change := range []string{"rename", "unlink"} {
+			sys := &faulty{}
+			d := start(t, Options{}, kindFilesystem, sys)
+			d.traits, d.syncer.traits = tr, tr
+			put(t, d, "a/b", "old", storage.Cond{})
+			give := func() {}
+			sys.fail = func(call, _ string) error {
+				if call == change {
+					give = exhaust(t)
+					time.AfterFunc(50*time.Millisecond, give)
+				}
+				return nil
+			}
+			var err error
+			if change == "unlink" {
+				err = d.Delete(t.Context(), "a/b", storage.Cond{})
+			} else {
+				_, err = d.Put(t.Context(), "a/b", strings.NewReader("new"), 3, storage.Cond{})
+			}
+			give()
+			if err != nil || d.Healthy() != nil {
+				t.Errorf("%+v: a change by %s = %v, and then Healthy = %v", tr, change, err, d.Healthy())
+			}
+		}
+	}
+}
+
+// exhaust opens files until the system refuses. The function it returns closes them, once.
+func exhaust(t *testing.T) (give func()) {
+	var limit syscall.Rlimit
+	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit); err != nil {
+		t.Fatal(err)
+	}
+	low := limit
+	low.Cur = uint64(descriptors(t) + 16)
+	if err := syscall.Setrlimit(syscall.RLIMIT_NOFILE, &low); err != nil {
+		t.Fatal(err)
+	}
+	var open []*os.File
+	for {
+		f, err := os.Open(os.DevNull)
+		if errors.Is(err, syscall.EMFILE) {
+			break
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		open = append(open, f)
+	}
+	return sync.OnceFunc(func() {
+		for _, f := range open {
+			f.Close()
+		}
+		if err := syscall.Setrlimit(syscall.RLIMIT_NOFILE, &limit); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
 func checkStopped(t *testing.T, d *Driver, sys *faulty, err error) {
 	t.Helper()
 	if !errors.Is(err, storage.ErrUnavailable) || !errors.Is(d.Healthy(), storage.ErrUnavailable) {

@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"time"
 )
 
 // A target is what a sync makes durable: the content of a file, or the entries of a folder.
@@ -111,12 +112,32 @@ func (s *syncer) syncOne(t target) error {
 	if t.file != nil {
 		return s.sys.syncFile(t.file)
 	}
-	err := s.sys.syncDir(t.dir)
+	err := s.syncDir(t.dir)
 	for dir := t.dir; errors.Is(err, fs.ErrNotExist); { // removed when it was empty: its own entry is the change now
 		dir = filepath.Dir(dir)
-		err = s.sys.syncDir(dir)
+		err = s.syncDir(dir)
 	}
 	return err
+}
+
+// A folder that cannot be opened for want of descriptors is tried again, with pauses, for as long as scarcity.
+const (
+	scarcity = time.Minute
+	pause    = 10 * time.Millisecond
+)
+
+// syncDir syncs a folder, although the change in it, which others must not see before, may have left no descriptor for that: the
+// sync of the whole file system needs none.
+func (s *syncer) syncDir(dir string) error {
+	for began := time.Now(); ; time.Sleep(pause) {
+		err := s.sys.syncDir(dir)
+		switch {
+		case !errors.Is(err, errNotAsked), time.Since(began) > scarcity:
+			return err
+		case s.traits.syncsWhole:
+			return s.sys.syncAll(s.root)
+		}
+	}
 }
 
 // folders makes the folders of keys, and knows which of them have an entry in their parent that is not durable yet.

@@ -2,6 +2,7 @@ package filesystem
 
 import (
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"syscall"
@@ -22,7 +23,7 @@ type system interface {
 	// where the system cannot, or will not, do that.
 	writeOut(files []*os.File) error
 	syncFile(f *os.File) error
-	syncDir(path string) error
+	syncDir(path string) error   // errNotAsked if that had to end before it began
 	syncAll(root *os.File) error // the whole file system that root is on
 	alive(root *os.File) error   // EIO once that has shut down
 }
@@ -77,10 +78,16 @@ func pathError(op, path string, err error) error {
 	return &fs.PathError{Op: op, Path: path, Err: err}
 }
 
+// errNotAsked says that the system has no descriptors, or no memory, to sync a folder with: no sync has failed.
+var errNotAsked = errors.New("the system is short of means")
+
 // syncDir makes the entries of a folder durable, where the file system knows how to sync a folder.
 func (realSystem) syncDir(path string) error {
 	f, err := os.Open(path)
-	if err != nil {
+	switch {
+	case errors.Is(err, syscall.EMFILE), errors.Is(err, syscall.ENFILE), errors.Is(err, syscall.ENOMEM):
+		return fmt.Errorf("%w: %w", errNotAsked, err)
+	case err != nil:
 		return err
 	}
 	defer f.Close()
