@@ -4,6 +4,7 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"os"
 	"strconv"
 	"strings"
 	"sync"
@@ -39,13 +40,14 @@ func (a *API) getBlob(c *call) error {
 	if err != nil {
 		return err
 	}
-	if _, isFile := content.(syscall.Conn); !isFile {
-		content = &watchedReader{content: content}
+	watched := &watchedReader{content: content}
+	served := io.ReadSeeker(watched)
+	if _, isFile := content.(syscall.Conn); isFile {
+		served = content // for the kernel to send
 	}
-	http.ServeContent(c.w, c.r, "", time.Time{}, content)
-	content.Close() // it was only read
-	if watched, ok := content.(*watchedReader); ok && watched.err != nil {
-		return watched.err
+	http.ServeContent(c.w, c.r, "", time.Time{}, served)
+	if err := watched.end(); err != nil {
+		return err
 	}
 	c.checkComplete()
 	return nil
@@ -99,10 +101,15 @@ func (w *watchedReader) Seek(offset int64, whence int) (int64, error) {
 	return w.content.Seek(offset, whence)
 }
 
-func (w *watchedReader) Close() error {
+// end closes the content and returns the error that reading it ended with. Whoever still reads then gets an error, and opens
+// nothing again.
+func (w *watchedReader) end() error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	return w.content.Close()
+	err := w.err
+	w.err = os.ErrClosed
+	w.content.Close() // it was only read
+	return err
 }
 
 // headBlob answers HEAD, by which a client asks before it relies on a blob being there. It is about the whole blob: Range is for
