@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"time"
 
 	"cloud.google.com/go/auth"
 	gcs "cloud.google.com/go/storage"
@@ -54,6 +55,7 @@ func (d *Driver) probe(ctx context.Context) error {
 	if err := p.deletes(ctx, made); err != nil {
 		return err
 	}
+	p.trySigning(ctx)
 	p.lookAround(ctx)
 	return nil
 }
@@ -219,6 +221,19 @@ func (p *probe) clean(ctx context.Context) {
 			p.o.Warn(fmt.Sprintf("storage.gcs: the probe could not be removed, nothing else will be (permission storage.objects.delete): %v", err))
 			return
 		}
+	}
+}
+
+// trySigning warns where somebody else should sign and does not.
+func (p *probe) trySigning(ctx context.Context) {
+	if p.signer == nil {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, remote.ProbeWithin)
+	defer cancel()
+	if _, err := p.SignedURL(ctx, "probe/x", time.Minute); err != nil {
+		p.o.Warn(fmt.Sprintf("storage.gcs.serviceaccount: IAM signs no URLs for redirects, which takes its API (IAM Service Account Credentials) "+
+			"and the permission iam.serviceAccounts.signBlob; with storage.redirect.disable: true it is not asked: %v", err))
 	}
 }
 

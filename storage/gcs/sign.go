@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
+	"sync"
 	"time"
 
 	"cloud.google.com/go/compute/metadata"
@@ -24,6 +25,9 @@ type signer struct {
 	key   []byte // in PEM; nil: asks
 	iam   *iamcredentials.Service
 	calls remote.Service
+
+	mu     sync.Mutex
+	denied time.Time // when IAM last refused to sign
 }
 
 // newSigner returns nil where nobody can sign: for nobody, for a person, and where the name of a service account is not known.
@@ -58,7 +62,8 @@ func newSigner(ctx context.Context, o Options, a access) (*signer, error) {
 const maxExpiry = 7 * 24 * time.Hour
 
 // SignedURL implements [storage.Signer]. With a private key it asks nobody anything; without one it is one request to IAM, which
-// needs the permission iam.serviceAccounts.signBlob.
+// needs the permission iam.serviceAccounts.signBlob. Where IAM refuses that is errors.ErrUnsupported, and it is not asked again for
+// some minutes.
 func (d *Driver) SignedURL(ctx context.Context, key string, expiry time.Duration) (string, error) {
 	if err := check(ctx, "sign", key); err != nil {
 		return "", err
@@ -87,16 +92,49 @@ func (d *Driver) SignedURL(ctx context.Context, key string, expiry time.Duration
 	return signed, nil
 }
 
+// denialHolds is how long a refusal of IAM is believed.
+const denialHolds = 5 * time.Minute
+
 // ask has IAM sign a text.
 func (s *signer) ask(ctx context.Context, text []byte) (signature []byte, err error) {
+	if s.isDenied() {
+		return nil, fmt.Errorf("sign as %s: IAM refused that a moment ago: %w", s.email, errors.ErrUnsupported)
+	}
 	in := &iamcredentials.SignBlobRequest{Payload: base64.StdEncoding.EncodeToString(text)}
+	var refusal error
 	err = s.calls.Do(ctx, remote.Call{Operation: "sign as", Key: s.email}, func(ctx context.Context) error {
 		out, err := s.iam.Projects.ServiceAccounts.SignBlob("projects/-/serviceAccounts/"+s.email, in).Context(ctx).Do()
 		if err != nil {
+			if isDenial(err) {
+				refusal = err
+			}
 			return err
 		}
 		signature, err = base64.StdEncoding.DecodeString(out.SignedBlob)
 		return err
 	})
+	if refusal != nil {
+		s.deny()
+		return nil, fmt.Errorf("sign as %s: %w: %v", s.email, errors.ErrUnsupported, refusal)
+	}
 	return signature, err
+}
+
+// isDenial reports whether IAM will not sign, rather than not now: the permission is missing or the API is off (403), there is no such
+// account (404), or its name is not one, as that of a workload without a service account (400).
+func isDenial(err error) bool {
+	status, _ := answered(err)
+	return !isThrottled(err) && (status == http.StatusForbidden || status == http.StatusNotFound || status == http.StatusBadRequest)
+}
+
+func (s *signer) isDenied() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return time.Since(s.denied) < denialHolds
+}
+
+func (s *signer) deny() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.denied = time.Now()
 }

@@ -12,6 +12,7 @@ import (
 	"net/url"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"berth/storage"
@@ -73,6 +74,64 @@ func TestSignedURL(t *testing.T) {
 	if _, err := storage.SignedURL(t.Context(), d, "k", time.Hour); !errors.Is(err, errors.ErrUnsupported) {
 		t.Errorf("SignedURL by nobody = %v", err)
 	}
+}
+
+// TestSigningDenied has IAM refuse to sign, in the ways that it does where nobody set that up. This is said at the start and not
+// asked again for each pull, and noticed when it is over.
+func TestSigningDenied(t *testing.T) {
+	for status, reason := range map[int]string{400: "badRequest", 403: "forbidden", 404: "notFound"} {
+		synctest.Test(t, func(t *testing.T) {
+			service := gcstest.New()
+			iam := &denier{RoundTripper: &tokenGiver{Service: service}, status: status, reason: reason}
+			o := over(iam)
+			o.Credentials = Credentials{JSON: `{"type": "authorized_user", "client_id": "i", "client_secret": "s", "refresh_token": "r"}`, Account: "berth@p.test"}
+			var warned []string
+			o.Warn = func(text string) { warned = append(warned, text) }
+			d := openOver(t, o)
+			if len(warned) != 1 || !strings.Contains(warned[0], "iam.serviceAccounts.signBlob") {
+				t.Errorf("%d: the warnings are %q", status, warned)
+			}
+			for range 3 {
+				if _, err := d.SignedURL(t.Context(), "k", time.Hour); !errors.Is(err, errors.ErrUnsupported) {
+					t.Errorf("%d: SignedURL = %v", status, err)
+				}
+			}
+			if iam.asked != 1 {
+				t.Errorf("%d: IAM was asked %d times", status, iam.asked)
+			}
+			time.Sleep(denialHolds + time.Second)
+			iam.status, iam.reason = http.StatusServiceUnavailable, "backendError"
+			if _, err := d.SignedURL(t.Context(), "k", time.Hour); !errors.Is(err, storage.ErrUnavailable) {
+				t.Errorf("%d: SignedURL while IAM is down = %v", status, err)
+			}
+			iam.status = 0
+			service.SignBlob = func([]byte) []byte { return []byte("signature") }
+			if _, err := d.SignedURL(t.Context(), "k", time.Hour); err != nil {
+				t.Errorf("%d: SignedURL by IAM that signs = %v", status, err)
+			}
+		})
+	}
+}
+
+// A denier is a network in which IAM refuses everything.
+type denier struct {
+	http.RoundTripper
+	status int // 0: no more
+	reason string
+	asked  int
+}
+
+// RoundTrip implements [http.RoundTripper].
+func (d *denier) RoundTrip(r *http.Request) (*http.Response, error) {
+	if !strings.HasSuffix(r.URL.Path, ":signBlob") {
+		return d.RoundTripper.RoundTrip(r)
+	}
+	d.asked++
+	if d.status == 0 {
+		return d.RoundTripper.RoundTrip(r)
+	}
+	a := gcstest.Failure(d.status, d.reason)
+	return a.Response(r), nil
 }
 
 // TestNoToken has credentials that nobody takes.
