@@ -93,10 +93,13 @@ func TestReadOnly(t *testing.T) {
 	w := newWorldFor(t, auth.Anonymous{}, auth.ReadOnly{On: func() bool { return true }, Next: auth.AllowAll{}}, &Options{DeleteEnabled: true})
 	w.run(
 		exchange{do: "GET /v2/", want: 200},
-		exchange{do: "POST /v2/a/blobs/uploads/", want: 405, code: "UNSUPPORTED", answer: "Allow: GET, HEAD, OPTIONS"},
-		exchange{do: "PUT /v2/a/manifests/v1", want: 405, code: "UNSUPPORTED"},
-		exchange{do: "DELETE /v2/a/manifests/v1", want: 405, code: "UNSUPPORTED"},
+		exchange{do: "POST /v2/a/blobs/uploads/", want: 405, code: "UNSUPPORTED", answer: "Allow: OPTIONS"},
+		exchange{do: "PUT /v2/a/manifests/v1", want: 405, code: "UNSUPPORTED", answer: "Allow: GET, HEAD, OPTIONS"},
+		exchange{do: "DELETE /v2/a/manifests/v1", want: 405, code: "UNSUPPORTED", answer: "Allow: GET, HEAD, OPTIONS"},
 	)
+	for _, method := range []string{"GET", "HEAD", "PATCH", "PUT", "DELETE"} {
+		w.run(exchange{do: method + " /v2/a/blobs/uploads/x?digest={hello}", want: 405, code: "UNSUPPORTED", answer: "Allow: OPTIONS"})
+	}
 }
 
 func TestAdmit(t *testing.T) {

@@ -139,17 +139,19 @@ func (a *API) serve(w *observe.Exchange, r *http.Request) error {
 	}
 	row, ok := find(r.Method, q.kind)
 	if !ok {
-		return a.notAllowed(q.kind, "the method "+r.Method+" is not for this path")
+		return notAllowed(q.kind, a.offers, "the method "+r.Method+" is not for this path")
 	}
 	w.Enter(row.counted(c), q.kind == kindManifest && q.reference.IsTag())
 	if row.logsIn { // like all authentication before there is a place: a slow one must not take one away
 		return row.handle(a, c)
 	}
-	if err := a.authorize(c, row.access(q)); err != nil {
+	switch err := a.authorize(c, row.access(q)); {
+	case errors.Is(err, auth.ErrReadOnly):
+		return notAllowed(q.kind, (*route).reads, "the registry is read-only for now")
+	case err != nil:
 		return err
-	}
-	if row.deletes && !a.o.DeleteEnabled {
-		return a.notAllowed(q.kind, "deleting is disabled in this registry (storage.delete.enabled)")
+	case !a.offers(row):
+		return notAllowed(q.kind, a.offers, "deleting is disabled in this registry (storage.delete.enabled)")
 	}
 	if row.creates {
 		if err := a.checkName(c); err != nil {
@@ -245,14 +247,17 @@ func (a *API) checkName(c *call) error {
 	return &registry.Error{Code: registry.NameInvalid, Message: reason.Error()}
 }
 
-func (a *API) notAllowed(k kind, message string) error {
-	return &problem{status: http.StatusMethodNotAllowed, code: "UNSUPPORTED", message: message,
-		header: [2]string{"Allow", allow(k, a.o.DeleteEnabled)}}
+// notAllowed refuses a method on a kind of path where these routes are offered.
+func notAllowed(k kind, offered func(*route) bool, message string) error {
+	return &problem{status: http.StatusMethodNotAllowed, code: "UNSUPPORTED", message: message, header: [2]string{"Allow", allow(k, offered)}}
 }
+
+// offers reports whether a route is there, as configured.
+func (a *API) offers(r *route) bool { return a.o.DeleteEnabled || !r.deletes }
 
 // options answers OPTIONS to anybody: a browser asks before it sends credentials.
 func (a *API) options(c *call) error {
-	c.w.Header().Set("Allow", allow(c.kind, a.o.DeleteEnabled))
+	c.w.Header().Set("Allow", allow(c.kind, a.offers))
 	if c.r.Header.Get("Origin") != "" && c.r.Header.Get("Access-Control-Request-Method") != "" {
 		return writeEmpty(c.w, http.StatusNoContent)
 	}

@@ -147,9 +147,6 @@ func (a *API) explainDenied(c *call, want []auth.Access, err error) error {
 	var denied *auth.DeniedError
 	known := errors.As(err, &denied)
 	switch {
-	case errors.Is(err, auth.ErrReadOnly):
-		return &problem{status: http.StatusMethodNotAllowed, code: "UNSUPPORTED", message: "the registry is read-only for now",
-			header: [2]string{"Allow", "GET, HEAD, OPTIONS"}, err: err}
 	case !errors.Is(err, auth.ErrDenied):
 		return err
 	case c.subject.Name == "":

@@ -194,11 +194,11 @@ func TestAllow(t *testing.T) {
 		kindUploads:  "POST, OPTIONS",
 		kindUpload:   "DELETE, GET, HEAD, PATCH, PUT, OPTIONS",
 	} {
-		if got := allow(k, true); got != want {
+		if got := allow(k, func(*route) bool { return true }); got != want {
 			t.Errorf("allow(%d) is %q, want %q", k, got, want)
 		}
 	}
-	if got, want := allow(kindBlob, false), "GET, HEAD, OPTIONS"; got != want {
+	if got, want := allow(kindBlob, new(API).offers), "GET, HEAD, OPTIONS"; got != want {
 		t.Errorf("with deletes disabled a blob allows %q, want %q", got, want)
 	}
 }

@@ -100,11 +100,19 @@ func (r *route) counted(c *call) metrics.Route {
 	return r.figures
 }
 
-// allow is the value of the Allow header for a kind of path.
-func allow(k kind, deletes bool) string {
+// reads reports whether r is for those who may change nothing, as nobody may while the registry is read-only.
+func (r *route) reads() bool {
+	return !slices.ContainsFunc(r.access(&request{}), func(want auth.Access) bool {
+		return want.Action == auth.Push || want.Action == auth.Delete
+	})
+}
+
+// allow is the value of the Allow header for a kind of path where these routes are offered.
+func allow(k kind, offered func(*route) bool) string {
 	var methods []string
-	for _, r := range routes {
-		if r.kind != k || r.deletes && !deletes {
+	for i := range routes {
+		r := &routes[i]
+		if r.kind != k || !offered(r) {
 			continue
 		}
 		methods = append(methods, r.method)
