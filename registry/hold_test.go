@@ -57,7 +57,16 @@ func (f *fixture) held(content, what string, holds func() bool) io.Reader {
 
 // TestLongBodiesHoldTheirRecord wants an upload to be refreshed, and to name its data object, while a body flows.
 func TestLongBodiesHoldTheirRecord(t *testing.T) {
-	f := newFixture(t, nil, &registry.Options{Grace: 160 * time.Millisecond})
+	for name, o := range map[string]registry.Options{
+		"for the collection": {Grace: 160 * time.Millisecond},
+		"for the purge":      {UploadAge: 80 * time.Millisecond},
+	} {
+		t.Run(name, func(t *testing.T) { holdsItsRecord(t, &o) })
+	}
+}
+
+func holdsItsRecord(t *testing.T, o *registry.Options) {
+	f := newFixture(t, nil, o)
 	p := f.repository("team/app")
 	content := pattern("", heldContent)
 	d := registry.SHA256.FromBytes([]byte(content))
@@ -339,7 +348,8 @@ func TestClientGoesAway(t *testing.T) {
 	f.resume(p, id, len(content))
 }
 
-// TestPurgeUploadsByAWrongClock wants a process whose clock is far ahead of that of the store to purge nothing.
+// TestPurgeUploadsByAWrongClock wants a process whose clock is far ahead of that of the store to purge nothing, and one whose clock is
+// a little ahead to go by that of the store.
 func TestPurgeUploadsByAWrongClock(t *testing.T) {
 	c := newClock()
 	var ahead time.Duration
@@ -351,6 +361,10 @@ func TestPurgeUploadsByAWrongClock(t *testing.T) {
 	ahead = 10 * f.grace()
 	_, err := f.registry.PurgeUploads(t.Context(), 7*f.grace(), false)
 	wantCode(t, "a purge", err, registry.Unavailable)
+	ahead = 2 * time.Hour // as much as it may be
+	if result, err := f.registry.PurgeUploads(t.Context(), time.Hour, false); err != nil || result.Uploads != 0 {
+		t.Errorf("by a clock that is a little ahead: %+v, %v", result, err)
+	}
 	ahead = 0
 	if u, err = f.repository("a").Upload(t.Context(), "", u.ID()); err != nil || u.Offset() != 4 {
 		t.Errorf("the upload stands at %d, %v", u.Offset(), err)

@@ -22,7 +22,7 @@ type PurgeResult struct {
 // It is harmless in several replicas at once, and beside any request.
 func (r *Registry) PurgeUploads(ctx context.Context, olderThan time.Duration, dryRun bool) (PurgeResult, error) {
 	if dryRun {
-		return r.purgeUploads(ctx, olderThan, true)
+		return r.purgeUploads(ctx, r.now().Add(-olderThan), true)
 	}
 	now, _, err := r.StoreTime(ctx)
 	if err != nil {
@@ -31,24 +31,25 @@ func (r *Registry) PurgeUploads(ctx context.Context, olderThan time.Duration, dr
 	if err := r.skew.err(); err != nil { // such a clock takes what clients are sending for old
 		return PurgeResult{}, storeError("purge uploads", err)
 	}
-	result, err := r.purgeUploads(ctx, olderThan, false)
+	result, err := r.purgeUploads(ctx, now.Add(-olderThan), false)
 	if err == nil {
 		_, _, err = r.Tidy(ctx, now.Add(-max(olderThan, r.grace)))
 	}
 	return result, err
 }
 
-func (r *Registry) purgeUploads(ctx context.Context, olderThan time.Duration, dryRun bool) (PurgeResult, error) {
+// purgeUploads purges those that were last touched before a time, by the clock of the store.
+func (r *Registry) purgeUploads(ctx context.Context, before time.Time, dryRun bool) (PurgeResult, error) {
 	var result PurgeResult
 	var damaged error // which keeps nothing else from being purged
 	for info, err := range r.store.List(ctx, uploadPrefix, "") {
 		if err != nil {
 			return result, storeError("list uploads", err)
 		}
-		if r.now().Sub(info.ModTime) <= olderThan {
+		if !info.ModTime.Before(before) {
 			continue
 		}
-		err := r.purgeUpload(ctx, info.Key, olderThan, dryRun, &result)
+		err := r.purgeUpload(ctx, info.Key, before, dryRun, &result)
 		if errors.Is(err, errDamaged) {
 			damaged = errors.Join(damaged, err)
 		} else if err != nil {
@@ -59,10 +60,10 @@ func (r *Registry) purgeUploads(ctx context.Context, olderThan time.Duration, dr
 }
 
 // purgeUpload claims an upload by cancelling it, so that no request can make a blob of it, before its data goes.
-func (r *Registry) purgeUpload(ctx context.Context, key string, olderThan time.Duration, dryRun bool, result *PurgeResult) error {
+func (r *Registry) purgeUpload(ctx context.Context, key string, before time.Time, dryRun bool, result *PurgeResult) error {
 	var rec uploadRecord
 	_, info, err := read(ctx, r.store, key, &rec)
-	if isAbsent(err) || err == nil && r.now().Sub(info.ModTime) <= olderThan {
+	if isAbsent(err) || err == nil && !info.ModTime.Before(before) {
 		return nil
 	}
 	if err != nil {

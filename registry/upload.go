@@ -353,14 +353,14 @@ func (r *Registry) bodyError(body *ingest, err error) error {
 var errNotHeld = errors.New("the record of the upload could not be written for half of gc.grace")
 
 // hold names a data object in the record of u, again and again, for as long as it takes to write it: from an eighth of
-// the grace on, the record is refreshed that often. release ends it, and reports whether that did not succeed for long, be it
+// the grace on, or a quarter of the age of idle uploads, the record is refreshed that often. release ends it, and reports whether that did not succeed for long, be it
 // that one write took so long; ctx ends then.
 func (u *Upload) hold(parent context.Context, key string) (ctx context.Context, release func() (late bool)) {
 	ctx, cancel := context.WithCancelCause(parent)
 	done, late := make(chan struct{}), false
 	go func() {
 		defer close(done)
-		tick := time.NewTicker(u.repository.grace / 8)
+		tick := time.NewTicker(min(u.repository.grace/8, u.repository.uploadAge/4))
 		defer tick.Stop()
 		for last := time.Now(); ; {
 			select {
