@@ -19,7 +19,7 @@ type PurgeResult struct {
 
 // PurgeUploads removes the uploads that were last touched more than olderThan ago: what they received, unless it became
 // a blob, and their records; and what the driver keeps of bodies as old as that, and older than the grace. A dry run only counts.
-// It is harmless in several replicas at once, and beside any request.
+// Read-only mode ends it with the upload that it is at. It is harmless in several replicas at once, and beside any request.
 func (r *Registry) PurgeUploads(ctx context.Context, olderThan time.Duration, dryRun bool) (PurgeResult, error) {
 	if dryRun {
 		return r.purgeUploads(ctx, r.now().Add(-olderThan), true)
@@ -32,7 +32,7 @@ func (r *Registry) PurgeUploads(ctx context.Context, olderThan time.Duration, dr
 		return PurgeResult{}, storeError("purge uploads", err)
 	}
 	result, err := r.purgeUploads(ctx, now.Add(-olderThan), false)
-	if err == nil {
+	if err == nil && !r.readOnly() {
 		_, _, err = r.Tidy(ctx, now.Add(-max(olderThan, r.grace)))
 	}
 	return result, err
@@ -45,6 +45,9 @@ func (r *Registry) purgeUploads(ctx context.Context, before time.Time, dryRun bo
 	for info, err := range r.store.List(ctx, uploadPrefix, "") {
 		if err != nil {
 			return result, storeError("list uploads", err)
+		}
+		if !dryRun && r.readOnly() {
+			break
 		}
 		if !info.ModTime.Before(before) {
 			continue

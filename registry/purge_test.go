@@ -54,3 +54,26 @@ func TestPurgeLeavesBodiesOnTheirWay(t *testing.T) {
 		t.Errorf("where an upload cannot be read: kept is %v, %v", store.kept, err)
 	}
 }
+
+// TestPurgeStopsInReadOnlyMode switches to read-only mode in the middle of a purge: the upload that it is at is the last to go.
+func TestPurgeStopsInReadOnlyMode(t *testing.T) {
+	c := newClock()
+	readOnly := false
+	hook := &hooked{Driver: c.store()}
+	store := &tidied{Driver: hook}
+	f := newFixture(t, store, &registry.Options{Now: c.now, ReadOnly: func() bool { return readOnly }})
+	for range 3 {
+		if err := f.repository("a").NewUpload("", registry.SHA256).Append(t.Context(), chunk("part")); err != nil {
+			t.Fatal(err)
+		}
+	}
+	c.advance(2 * time.Hour)
+	hook.put = func(ctx context.Context, key string, put func(context.Context) (storage.Info, error)) (storage.Info, error) {
+		readOnly = readOnly || strings.HasPrefix(key, "uploads/")
+		return put(ctx)
+	}
+	result, err := f.registry.PurgeUploads(t.Context(), time.Hour, false)
+	if err != nil || result.Uploads != 1 || len(f.keys("uploads/")) != 2 || len(f.keys("data/")) != 2 || !store.before.IsZero() {
+		t.Errorf("purged %+v, %v, and left %q and %q; the driver tidied before %v", result, err, f.keys("uploads/"), f.keys("data/"), store.before)
+	}
+}
