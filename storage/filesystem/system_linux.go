@@ -49,7 +49,11 @@ const writeAndWait = unix.SYNC_FILE_RANGE_WAIT_BEFORE | unix.SYNC_FILE_RANGE_WRI
 func (realSystem) writeOut(files []*os.File) error {
 	for _, flags := range []int{unix.SYNC_FILE_RANGE_WRITE, writeAndWait} {
 		for _, f := range files {
-			if err := unix.SyncFileRange(int(f.Fd()), 0, 0, flags); err != nil {
+			err := unix.SyncFileRange(int(f.Fd()), 0, 0, flags)
+			if errors.Is(err, unix.EPERM) { // by a seccomp profile
+				return fmt.Errorf("%w: sync_file_range: %w", errors.ErrUnsupported, err)
+			}
+			if err != nil {
 				return os.NewSyscallError("sync_file_range", err)
 			}
 		}
@@ -83,7 +87,7 @@ func setDirect(f *os.File, on bool) error {
 
 func syncRange(f *os.File, off, n int64, flags int) error {
 	err := unix.SyncFileRange(int(f.Fd()), off, n, flags)
-	if errors.Is(err, unix.ENOSYS) || errors.Is(err, unix.ESPIPE) {
+	if errors.Is(err, unix.ENOSYS) || errors.Is(err, unix.EPERM) || errors.Is(err, unix.ESPIPE) {
 		return nil // merely a hint
 	}
 	return os.NewSyscallError("sync_file_range", err)
