@@ -17,6 +17,9 @@ func (r *Registry) Over(store storage.Driver) *Registry {
 // Grace returns how long what nothing refers to is kept.
 func (r *Registry) Grace() time.Duration { return r.grace }
 
+// UploadAge returns how long an upload may lie idle, and from its beginning its id means something.
+func (r *Registry) UploadAge() time.Duration { return r.uploadAge }
+
 // SweepHint removes a hint that was last touched before a time, when its manifest is gone, and the tag if it still names that
 // manifest. It reports what it removed; a dry run removes nothing. The caller has seen that the manifest is absent.
 func (p Repository) SweepHint(ctx context.Context, k Key, before time.Time, dryRun bool) (hint, tag bool, err error) {

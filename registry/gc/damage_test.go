@@ -229,7 +229,13 @@ func TestDamagedBlobRecord(t *testing.T) {
 // TestDamagedUpload wants the record of an upload that cannot be read to keep all data objects for as long as it could be one of
 // an upload that goes on, and no longer: nobody can heal it.
 func TestDamagedUpload(t *testing.T) {
-	f := newFixture(t, gc.Options{UploadAge: 3 * grace})
+	for _, age := range []time.Duration{0, 7 * grace} { // 0: open uploads stay
+		t.Run(age.String(), func(t *testing.T) { damagedUpload(t, age) })
+	}
+}
+
+func damagedUpload(t *testing.T, age time.Duration) {
+	f := newFixture(t, gc.Options{UploadAge: age})
 	p := f.repository("a")
 	data := f.push(p, large("layer"))
 	f.put(p, "v1", image("", data))
@@ -247,7 +253,7 @@ func TestDamagedUpload(t *testing.T) {
 	if l := layer(r, "data"); l.Removed != 0 || len(l.Problems) != 1 || !strings.Contains(l.Problems[0], key) {
 		t.Errorf("the layer is %+v", l)
 	}
-	f.clock.advance(2 * grace)
+	f.clock.advance(6 * grace)
 	r = f.clean()
 	if u, l := layer(r, "uploads"), layer(r, "data"); u.Removed != 1 || l.Removed != 2 {
 		t.Errorf("once it is older than any upload: %+v, %+v", u, l)

@@ -61,7 +61,7 @@ func newFixture(t *testing.T, o gc.Options) *fixture {
 	store := memory.NewWith(memory.Options{Now: c.now})
 	f := &fixture{T: t, clock: c, store: store, flaky: storagetest.NewFlaky(store)}
 	var err error
-	if f.registry, err = registry.Open(t.Context(), store, &registry.Options{Now: c.now, Grace: grace}); err != nil {
+	if f.registry, err = registry.Open(t.Context(), store, &registry.Options{Now: c.now, Grace: grace, UploadAge: o.UploadAge}); err != nil {
 		t.Fatal(err)
 	}
 	o.Now, o.Elapsed, o.Holder = c.now, c.elapsed, "test"
@@ -217,6 +217,33 @@ func TestEverythingUnreachedGoes(t *testing.T) {
 	f.clean()
 	if keys := f.keys(); len(keys) != 0 {
 		t.Errorf("there is left %q", keys)
+	}
+}
+
+// TestCancelledUploads wants a cancelled upload to stay one for as long as its id could mean another, and its bytes to go.
+func TestCancelledUploads(t *testing.T) {
+	for _, o := range []gc.RunOptions{{}, {Alone: true}} {
+		f := newFixture(t, gc.Options{UploadAge: 3 * grace})
+		p := f.repository("a")
+		u := p.NewUpload("", registry.SHA256)
+		if err := u.Append(t.Context(), registry.Chunk{Body: strings.NewReader("part"), Size: 4, Start: -1, End: -1}); err != nil {
+			t.Fatal(err)
+		}
+		if err := u.Cancel(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		f.clock.advance(2 * grace)
+		if r := f.run(o); layer(r, "data").Removed != 1 {
+			t.Errorf("of a cancelled upload there went %+v", layer(r, "data"))
+		}
+		if _, err := p.Upload(t.Context(), "", u.ID()); registry.CodeOf(err) != registry.UploadUnknown {
+			t.Errorf("a cancelled upload, after a collection: %v", err)
+		}
+		f.clock.advance(grace + time.Second)
+		f.run(o)
+		if keys := f.keys(); len(keys) != 0 {
+			t.Errorf("there is left %q", keys)
+		}
 	}
 }
 

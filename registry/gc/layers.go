@@ -262,9 +262,12 @@ func (r *run) inspectBlob(ctx context.Context, info storage.Info) (verdict, stor
 
 // uploads sweeps the records of uploads that are over, or idle for too long.
 func (r *run) uploads(ctx context.Context, l *Layer) error {
-	idle := r.limit(l)
+	idle, expired := r.limit(l), r.limit(l)
 	if older := l.Start.Add(-r.c.o.UploadAge); older.Before(idle) {
 		idle = older
+	}
+	if older := l.Start.Add(-r.registry.UploadAge()); older.Before(expired) {
+		expired = older
 	}
 	return r.sweep(ctx, l, r.candidates(ctx, registry.UploadPrefix, ""), func(string) bool { return false },
 		func(ctx context.Context, info storage.Info) (verdict, storage.Info, error) {
@@ -273,17 +276,17 @@ func (r *run) uploads(ctx context.Context, l *Layer) error {
 				return verdict{}, info, err
 			}
 			parts, err := registry.ReadUploadRecord(info.Key, body)
-			keep := r.c.o.UploadAge <= 0 || !info.ModTime.Before(idle)
 			switch {
-			case err != nil && keep:
+			case err != nil && !info.ModTime.Before(expired):
 				return verdict{}, info, err
 			case err != nil: // nobody can go on with it, and what it may name could never go
 				return verdict{why: "the record of the upload is damaged, and old"}, info, nil
 			case parts.Cancelled:
-				return verdict{why: "the upload was cancelled"}, info, nil
+				return verdict{why: "the upload was cancelled", keep: !info.ModTime.Before(expired)}, info, nil // lest its id mean a new one
 			case !parts.Open:
 				return verdict{why: "the upload became a blob"}, info, nil
 			}
+			keep := r.c.o.UploadAge <= 0 || !info.ModTime.Before(idle)
 			return verdict{why: "the upload was idle for too long", keep: keep}, info, nil
 		})
 }
