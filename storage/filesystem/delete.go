@@ -35,7 +35,7 @@ func (d *Driver) delete(ctx context.Context, key string, cond storage.Cond) erro
 	}
 	defer leave()
 
-	c, err := load(path, key)
+	c, err := d.load(path, key)
 	c.close()
 	exists := err == nil
 	if !exists && !errors.Is(err, fs.ErrNotExist) {

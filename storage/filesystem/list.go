@@ -93,7 +93,11 @@ func (l *listing) open(folder string) (*os.File, []string, error) {
 	}
 	changed := l.d.flights.watch(folder)
 	defer changed()
-	f, err := os.OpenFile(filepath.Join(l.d.objects, folder), os.O_RDONLY|syscall.O_DIRECTORY|syscall.O_NOFOLLOW, 0)
+	path := filepath.Join(l.d.objects, folder)
+	f, err := openFolder(path)
+	if isMissing(err) && l.d.lookAgain(path) {
+		f, err = openFolder(path)
+	}
 	if isMissing(err) {
 		return nil, nil, nil
 	}
@@ -127,6 +131,10 @@ func (l *listing) open(folder string) (*os.File, []string, error) {
 		}
 	}
 	return f, l.choose(folder, names), nil
+}
+
+func openFolder(path string) (*os.File, error) {
+	return os.OpenFile(path, os.O_RDONLY|syscall.O_DIRECTORY|syscall.O_NOFOLLOW, 0)
 }
 
 // choose returns the names in a folder that may be asked for, in their order, each once: a file that is replaced meanwhile

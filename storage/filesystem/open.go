@@ -124,7 +124,7 @@ func (d *Driver) content(ctx context.Context, key string) (content, error) {
 	if err = errors.Join(ctx.Err(), err); err != nil {
 		return content{}, err
 	}
-	c, err := load(path, key)
+	c, err := d.load(path, key)
 	if settleErr := d.flights.settle(ctx, key); settleErr != nil {
 		if c.file != nil {
 			c.file.Close()
@@ -134,7 +134,28 @@ func (d *Driver) content(ctx context.Context, key string) (content, error) {
 	return c, err
 }
 
-// load returns the content of a key, durable or not. A small file is read and closed again by plain system calls: an
+// load returns the content of a key, durable or not.
+func (d *Driver) load(path, key string) (content, error) {
+	c, err := load(path, key)
+	if errors.Is(err, fs.ErrNotExist) && d.lookAgain(path) {
+		return load(path, key)
+	}
+	return c, err
+}
+
+// lookAgain is called when nothing is at path. What is shared may be on a server, whose client remembers for a minute that a name is
+// not there, although others make it meanwhile. Opening its folder has the client ask (nfs(5), close-to-open consistency).
+func (d *Driver) lookAgain(path string) bool {
+	for dir := filepath.Dir(path); d.folders.strangers && len(dir) >= len(d.objects); dir = filepath.Dir(dir) {
+		if f, err := os.Open(dir); err == nil {
+			f.Close()
+			return true
+		}
+	}
+	return false
+}
+
+// load returns the content of a key as the system tells it. A small file is read and closed again by plain system calls: an
 // os.File asks some more of the system.
 func load(path, key string) (content, error) {
 	var fd int

@@ -162,7 +162,7 @@ func (d *Driver) syncFolders(dirs []string) error {
 // place gives an object its name, if its condition holds.
 func (d *Driver) place(s *staged, flight *flight) error {
 	if _, ok := s.cond.Rev(); ok {
-		switch c, err := load(s.path, s.key); {
+		switch c, err := d.load(s.path, s.key); {
 		case err != nil && !errors.Is(err, fs.ErrNotExist):
 			return err
 		case !s.cond.Holds(err == nil, c.close().info.Rev):

@@ -141,11 +141,7 @@ func (f *faultyDisk) judge(call, at string) *outcome {
 // mountFUSE mounts a file system until the test ends.
 func mountFUSE(t *testing.T) *faultyDisk {
 	t.Helper()
-	needRoot(t)
-	if _, err := os.Stat("/dev/fuse"); err != nil {
-		harness.Lacking(t, "FUSE: "+err.Error())
-	}
-	f := &faultyDisk{t: t, dir: t.TempDir()}
+	f := &faultyDisk{t: t}
 	below := t.TempDir()
 	var st syscall.Stat_t
 	if err := syscall.Stat(below, &st); err != nil {
@@ -158,7 +154,19 @@ func mountFUSE(t *testing.T) *faultyDisk {
 	root := &node{fs.LoopbackNode{RootData: data}, f}
 	data.RootNode = root
 	options := &fs.Options{MountOptions: fuse.MountOptions{DirectMountStrict: true, FsName: "faulty", Name: "faulty", EnableLocks: true}}
-	server, err := fs.Mount(f.dir, root, options)
+	f.dir = mount(t, root, options)
+	return f
+}
+
+// mount mounts a file system in a folder, which it returns, until the test ends.
+func mount(t *testing.T, root fs.InodeEmbedder, options *fs.Options) string {
+	t.Helper()
+	needRoot(t)
+	if _, err := os.Stat("/dev/fuse"); err != nil {
+		harness.Lacking(t, "FUSE: "+err.Error())
+	}
+	dir := t.TempDir()
+	server, err := fs.Mount(dir, root, options)
 	if err != nil {
 		t.Fatalf("mount: %v", err)
 	}
@@ -167,7 +175,7 @@ func mountFUSE(t *testing.T) *faultyDisk {
 			t.Errorf("unmount: %v", err)
 		}
 	})
-	return f
+	return dir
 }
 
 // A node is a file or a folder.
