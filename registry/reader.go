@@ -7,20 +7,26 @@ import (
 	"fmt"
 	"hash"
 	"io"
+	"slices"
 	"time"
 
 	"berth/storage"
 )
 
-// Open returns a reader over the bytes of b, of which n from the offset from on will be read first. A read of the whole
-// blob ends with an error instead of its last bytes when they do not have its digest; once that was checked, later readers
-// get what the driver returns (for files, one that the kernel can send by itself). Bytes that are missing or cut short are
-// an error: from the start for a blob of one data object, for one of several when the reader gets there.
-func (b *Blob) Open(ctx context.Context, from, n int64) (io.ReadSeekCloser, error) {
+// A Span is a run of the bytes of a blob.
+type Span struct{ From, N int64 }
+
+// Open returns a reader over the bytes of b, of which n from the offset from on will be read first, and then those spans in this
+// order; reading others may cost more calls of the store. A read of the whole blob ends with an error instead of its last bytes when
+// they do not have its digest; once that was checked, later readers get what the driver returns (for files, one that the kernel can
+// send by itself). Bytes that are missing or cut short are an error: from the start for a blob of one data object, for one of several
+// when the reader gets there.
+func (b *Blob) Open(ctx context.Context, from, n int64, then ...Span) (io.ReadSeekCloser, error) {
 	r := b.repository.Registry
 	var content io.ReadSeekCloser
+	wanted := append([]Span{{from, n}}, then...)
 	err := b.byRecord(ctx, func(rec blobRecord, payload []byte) (err error) {
-		content, err = r.content(ctx, rec, payload, from, n)
+		content, err = r.content(ctx, rec, payload, wanted)
 		return err
 	})
 	if err != nil {
@@ -80,18 +86,19 @@ func (b *Blob) byRecordOf(ctx context.Context, from storage.Driver, use func(rec
 
 // content returns a reader over bytes that were not compared with their digest. From a store whose readers cannot seek,
 // one that has its data in one object is open where it will be read first.
-func (r *Registry) content(ctx context.Context, rec blobRecord, payload []byte, from, n int64) (io.ReadSeekCloser, error) {
+func (r *Registry) content(ctx context.Context, rec blobRecord, payload []byte, wanted []Span) (io.ReadSeekCloser, error) {
 	if len(rec.Segments) == 0 {
 		return inMemory{bytes.NewReader(payload)}, nil
 	}
-	content := &segmentReader{ctx: ctx, store: r.store, segments: rec.Segments, size: rec.Size}
+	content := &segmentReader{ctx: ctx, store: r.store, segments: rec.Segments, size: rec.Size, wanted: wanted}
 	if len(rec.Segments) > 1 {
 		return content, nil
 	}
-	if !r.ranged.Load() {
-		from, n = 0, rec.Size
+	from, until := int64(0), rec.Size
+	if r.ranged.Load() {
+		from, until = wanted[0].From, content.reach(wanted[0].From)
 	}
-	whole, info, err := r.store.Open(ctx, rec.Segments[0].Key, from, n)
+	whole, info, err := r.store.Open(ctx, rec.Segments[0].Key, from, until-from)
 	if err != nil {
 		return nil, err
 	}
@@ -102,7 +109,7 @@ func (r *Registry) content(ctx context.Context, rec blobRecord, payload []byte, 
 		return seekable, nil
 	}
 	r.ranged.Store(true)
-	content.current, content.at, content.until = whole, from, from+n
+	content.current, content.at, content.until = whole, from, until
 	return content, nil
 }
 
@@ -118,6 +125,7 @@ type segmentReader struct {
 	store    storage.Driver
 	segments []segment
 	size     int64
+	wanted   []Span        // will be read in this order; what was read before may be left out
 	offset   int64         // of the next byte in the blob
 	current  io.ReadCloser // nil: none is open
 	at       int64         // where current is in the blob
@@ -172,9 +180,30 @@ func (s *segmentReader) locate() (segment, int64, error) {
 	return segment{}, 0, fmt.Errorf("its segments end before byte %d of %d", s.offset, s.size)
 }
 
+// near is how many bytes that nobody wants are rather read than left out by another call of the store. It also bounds what a client
+// can have read that it does not get, by asking for many little ranges.
+const near = 128 << 10
+
+// reach returns how far to read from an offset on: what is wanted there, and what is wanted next, while that is near.
+func (s *segmentReader) reach(offset int64) int64 {
+	i := slices.IndexFunc(s.wanted, func(w Span) bool { return w.From <= offset && offset < w.From+w.N })
+	if i < 0 {
+		return s.size
+	}
+	s.wanted = s.wanted[i:] // what came before was read
+	end := s.wanted[0].From + s.wanted[0].N
+	for _, w := range s.wanted[1:] {
+		if w.From < end || w.From > end+near {
+			break
+		}
+		end = w.From + w.N
+	}
+	return end
+}
+
 // open makes current one that is at the next byte.
 func (s *segmentReader) open() error {
-	if s.current != nil && s.at == s.offset {
+	if s.skip() {
 		return nil
 	}
 	s.close()
@@ -182,9 +211,20 @@ func (s *segmentReader) open() error {
 	if err != nil {
 		return err
 	}
-	s.at, s.until = s.offset, s.offset+seg.Size-within
-	s.current, _, err = s.store.Open(s.ctx, seg.Key, within, seg.Size-within)
+	n := min(seg.Size-within, s.reach(s.offset)-s.offset)
+	s.at, s.until = s.offset, s.offset+n
+	s.current, _, err = s.store.Open(s.ctx, seg.Key, within, n)
 	return err
+}
+
+// skip reports whether current is at the next byte, or could be read that far.
+func (s *segmentReader) skip() bool {
+	ahead := s.offset - s.at
+	if s.current == nil || ahead < 0 || ahead > near || s.offset >= s.until {
+		return false
+	}
+	_, err := io.CopyN(io.Discard, s.current, ahead)
+	return err == nil
 }
 
 func (s *segmentReader) close() {

@@ -108,8 +108,8 @@ type call struct {
 	r       *http.Request
 	subject auth.Subject
 	ticket  gate.Ticket
-	sending int64 // bytes of a blob that the answer has
-	start   int64 // where in the blob the first of them is
+	sending int64           // bytes of a blob that the answer has
+	wanted  []registry.Span // which these are
 }
 
 func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {

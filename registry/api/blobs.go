@@ -19,6 +19,9 @@ import (
 // once. More are sent at the speed of the client, and must not keep those from their turn who want little.
 const smallBody = 64 << 10
 
+// fewRanges is how many ranges of a blob are sent so: each may cost a call of the store.
+const fewRanges = 16
+
 // getBlob answers GET by http.ServeContent, which gives a file to the socket without copying it.
 func (a *API) getBlob(c *call) error {
 	b, err := a.repository(c).Blob(c.r.Context(), c.digest)
@@ -31,12 +34,12 @@ func (a *API) getBlob(c *call) error {
 	if done, err := a.redirect(c, b); done || err != nil {
 		return err
 	}
-	if c.sending > smallBody {
+	if c.sending > smallBody || len(c.wanted) > fewRanges {
 		if err := c.ticket.Move(c.r.Context(), gate.Blobs); err != nil {
 			return err
 		}
 	}
-	content, err := b.Open(c.r.Context(), c.start, min(c.sending, b.Size-c.start))
+	content, err := b.Open(c.r.Context(), c.wanted[0].From, c.wanted[0].N, c.wanted[1:]...)
 	if err != nil {
 		return err
 	}
@@ -140,7 +143,7 @@ func (c *call) beginBlob(b *registry.Blob) (done bool, err error) {
 	c.r.Header.Del("If-None-Match")
 	h["Content-Type"] = []string{"application/octet-stream"}
 	header := c.r.Header.Get("Range")
-	c.sending = b.Size
+	c.sending, c.wanted = b.Size, []registry.Span{{From: 0, N: b.Size}}
 	if header == "" {
 		return false, nil
 	}
@@ -148,10 +151,10 @@ func (c *call) beginBlob(b *registry.Blob) (done bool, err error) {
 		c.r.Header.Del("Range")
 		return false, nil
 	}
-	verdict, from, bytes := judgeRange(header, b.Size)
+	verdict, spans, bytes := judgeRange(header, b.Size)
 	switch verdict {
 	case rangeServe:
-		c.start, c.sending = from, bytes
+		c.wanted, c.sending = spans, bytes
 	case rangeIgnore:
 		c.r.Header.Del("Range")
 	case rangeUnsatisfiable:

@@ -43,8 +43,9 @@ func unchanged(w *observe.Exchange, r *http.Request, d registry.Digest) (done bo
 	return false, nil
 }
 
-// maxRanges bounds the ranges of one request; one that asks for more gets the whole (RFC 9110 section 14.2 allows that).
-const maxRanges = 16
+// maxRanges bounds the ranges of one request; one that asks for more gets the whole (RFC 9110 section 14.2 allows that). podman and
+// CRI-O ask for as many at most, of a layer of which they have most files, and take it all if they are not given them.
+const maxRanges = 1024
 
 // A rangeVerdict says what to do with a Range header.
 type rangeVerdict uint8
@@ -56,16 +57,16 @@ const (
 )
 
 // judgeRange looks at a Range header before http.ServeContent does, which knows no bound and refuses other units. With
-// rangeServe it returns where the first range begins and how many bytes are asked for.
-func judgeRange(header string, size int64) (v rangeVerdict, from, bytes int64) {
+// rangeServe it returns what is asked for, and how many bytes that is: no more than the whole.
+func judgeRange(header string, size int64) (v rangeVerdict, spans []registry.Span, bytes int64) {
 	specs, ok := strings.CutPrefix(header, "bytes=")
 	switch {
 	case !ok && strings.Contains(header, "="), size == 0:
-		return rangeIgnore, 0, 0
+		return rangeIgnore, nil, 0
 	case !ok:
-		return rangeUnsatisfiable, 0, 0
+		return rangeUnsatisfiable, nil, 0
 	case strings.Count(specs, ",") >= maxRanges:
-		return rangeIgnore, 0, 0
+		return rangeIgnore, nil, 0
 	}
 	for spec := range strings.SplitSeq(specs, ",") {
 		if spec = strings.Trim(spec, " \t"); spec == "" {
@@ -73,21 +74,24 @@ func judgeRange(header string, size int64) (v rangeVerdict, from, bytes int64) {
 		}
 		first, last, ok := strings.Cut(spec, "-")
 		if !ok {
-			return rangeUnsatisfiable, 0, 0
+			return rangeUnsatisfiable, nil, 0
 		}
 		start, n, ok := reachesInto(first, last, size)
 		if !ok {
-			return rangeUnsatisfiable, 0, 0
+			return rangeUnsatisfiable, nil, 0
 		}
-		if bytes == 0 {
-			from = start
+		if n > 0 {
+			spans = append(spans, registry.Span{From: start, N: n})
 		}
 		bytes = min(bytes, math.MaxInt64-n) + n
 	}
-	if bytes == 0 {
-		return rangeUnsatisfiable, 0, 0
+	switch {
+	case bytes == 0:
+		return rangeUnsatisfiable, nil, 0
+	case bytes > size:
+		return rangeIgnore, nil, 0
 	}
-	return rangeServe, from, bytes
+	return rangeServe, spans, bytes
 }
 
 // reachesInto returns where a range begins and how many bytes it has of a content's; ok is false when it is malformed.

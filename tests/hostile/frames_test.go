@@ -192,6 +192,8 @@ func TestManyRanges(t *testing.T) {
 	for name, ranges := range map[string]string{
 		"thousands":   strings.Repeat("0-0,", 5000) + "1-1",
 		"disjoint":    disjoint(3000),
+		"many":        disjoint(1000),
+		"zigzag":      strings.Repeat("2000000-2000001,1-2,", 500) + "1-1",
 		"overlapping": strings.Repeat("0-,", 15) + "0-",
 		"suffixes":    strings.Repeat("-2097152,", 15) + "-1",
 		"commas":      strings.Repeat(",", 30_000) + "1-1",
