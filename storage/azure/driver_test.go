@@ -9,6 +9,7 @@ import (
 	"net/url"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
@@ -209,4 +210,49 @@ func TestSignedURL(t *testing.T) {
 			t.Errorf("SignedURL of an invalid key = %v", err)
 		}
 	}
+}
+
+// TestDelegation signs URLs of all lives for a week, by keys that the service gives for a week at most. Its clock may be somewhat
+// behind. No URL may outlive its key, and keys are not asked for all the time.
+func TestDelegation(t *testing.T) {
+	for _, life := range []time.Duration{time.Minute, 24 * time.Hour, 166 * time.Hour, 168 * time.Hour} {
+		synctest.Test(t, func(t *testing.T) {
+			service := newFake()
+			o := over(service)
+			o.Credentials = Credentials{Token: token{}}
+			d := openOver(t, o)
+			service.requests = nil
+			const days = 7
+			for range days * 24 * 6 {
+				text, err := d.SignedURL(t.Context(), "data/x", life)
+				if err != nil {
+					t.Fatalf("%v: %v", life, err)
+				}
+				u, err := url.Parse(text)
+				if err != nil {
+					t.Fatal(err)
+				}
+				from, end, keyEnd := timeIn(t, u, "skt"), timeIn(t, u, "se"), timeIn(t, u, "ske")
+				if end.After(keyEnd) || time.Until(end) < min(life, 165*time.Hour)-time.Second {
+					t.Fatalf("%v: a URL ends in %v, its key in %v", life, time.Until(end), time.Until(keyEnd))
+				}
+				if time.Since(from) < 14*time.Minute {
+					t.Fatalf("%v: a key began %v ago", life, time.Since(from))
+				}
+				time.Sleep(10 * time.Minute)
+			}
+			if n := len(service.requests); n > days*25 || life < time.Hour && n > days+1 {
+				t.Errorf("%v: %d keys were asked for in %d days", life, n, days)
+			}
+		})
+	}
+}
+
+func timeIn(t *testing.T, u *url.URL, key string) time.Time {
+	t.Helper()
+	at, err := time.Parse(time.RFC3339, u.Query().Get(key))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return at
 }

@@ -92,7 +92,7 @@ func (f *fake) serve(r *http.Request, name string, body []byte) remotetest.Answe
 	query := r.URL.Query()
 	switch {
 	case query.Get("comp") == "userdelegationkey":
-		return f.delegate()
+		return f.delegate(body)
 	case query.Get("comp") == "list":
 		return f.list(query.Get("prefix"), query.Get("marker"), query.Get("maxresults"))
 	case query.Get("restype") == "container":
@@ -242,14 +242,22 @@ func (f *fake) list(prefix, marker, most string) remotetest.Answer {
 	return answer(200, fmt.Sprintf("<EnumerationResults><Blobs>%s</Blobs><NextMarker>%s</NextMarker></EnumerationResults>", out.String(), next))
 }
 
-func (f *fake) delegate() remotetest.Answer {
+// delegate gives a key, whose times must be within seven days of now and of each other.
+func (f *fake) delegate(body []byte) remotetest.Answer {
 	if f.noDelegation {
 		return failure(http.StatusForbidden, "AuthorizationPermissionMismatch")
 	}
-	now := time.Now().UTC()
+	var in struct{ Start, Expiry time.Time }
+	if err := xml.Unmarshal(body, &in); err != nil {
+		return failure(http.StatusBadRequest, "InvalidXmlDocument")
+	}
+	const most = 7 * 24 * time.Hour
+	if time.Since(in.Start).Abs() > most || time.Until(in.Expiry).Abs() > most || in.Expiry.Sub(in.Start) > most {
+		return failure(http.StatusBadRequest, "InvalidXmlNodeValue")
+	}
 	return answer(200, fmt.Sprintf("<UserDelegationKey><SignedOid>oid</SignedOid><SignedTid>tid</SignedTid><SignedStart>%s</SignedStart>"+
 		"<SignedExpiry>%s</SignedExpiry><SignedService>b</SignedService><SignedVersion>2020-02-10</SignedVersion><Value>a2V5</Value></UserDelegationKey>",
-		now.Format(time.RFC3339), now.Add(delegationLife).Format(time.RFC3339)))
+		in.Start.Format(time.RFC3339), in.Expiry.Format(time.RFC3339)))
 }
 
 // over returns options of a driver over a transport.

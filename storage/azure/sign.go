@@ -53,10 +53,16 @@ func (s sharedKey) sign(_ context.Context, values sas.BlobSignatureValues) (sas.
 }
 
 const (
-	// delegationLife is how long a user delegation key is good. The service allows seven days.
+	// delegationLife is how long a user delegation key is good, at least.
 	delegationLife = 24 * time.Hour
+	// delegationMost is how long the service lets one be good.
+	delegationMost = 7 * 24 * time.Hour
+	// delegationLead is how long before now one begins, since the clock of the service may be behind.
+	delegationLead = 15 * time.Minute
 	// delegationRest is how long it must be good beyond the URLs that it signs.
 	delegationRest = time.Hour
+	// longestURL is the life of a URL that such keys can always sign.
+	longestURL = delegationMost - delegationLead - 2*delegationRest
 )
 
 // A delegation signs by a key that the service gives to whoever has a token.
@@ -79,6 +85,9 @@ func newDelegation(o Options, token azcore.TokenCredential, options azcore.Clien
 }
 
 func (s *delegation) sign(ctx context.Context, values sas.BlobSignatureValues) (sas.QueryParameters, error) {
+	if longest := time.Now().Add(longestURL).UTC(); values.ExpiryTime.After(longest) {
+		values.ExpiryTime = longest
+	}
 	key, err := s.current(ctx, values.ExpiryTime)
 	if err != nil {
 		return sas.QueryParameters{}, err
@@ -98,7 +107,7 @@ func (s *delegation) current(ctx context.Context, until time.Time) (*service.Use
 	}
 	now := time.Now().UTC()
 	end := now.Add(max(delegationLife, until.Sub(now)+2*delegationRest))
-	start, expiry := now.Format(sas.TimeFormat), end.Format(sas.TimeFormat)
+	start, expiry := now.Add(-delegationLead).Format(sas.TimeFormat), end.Format(sas.TimeFormat)
 	limited, cancel := context.WithTimeout(ctx, remote.ProbeWithin)
 	defer cancel()
 	key, err := s.client.GetUserDelegationCredential(limited, service.KeyInfo{Start: &start, Expiry: &expiry}, nil)
