@@ -41,12 +41,15 @@ func (c CloudFront) signer() (*sign.URLSigner, error) {
 	return sign.NewURLSigner(c.KeyPairID, key), nil
 }
 
-// newPresigner makes URLs at an endpoint, that of the client if it is "".
+// newPresigner makes URLs at an endpoint, that of the client if it is "". What says which endpoint of AWS to use is about the other.
 func newPresigner(client *s3.Client, endpoint string) *s3.PresignClient {
 	if endpoint == "" {
 		return s3.NewPresignClient(client)
 	}
-	return s3.NewPresignClient(client, s3.WithPresignClientFromClientOptions(func(o *s3.Options) { o.BaseEndpoint = &endpoint }))
+	return s3.NewPresignClient(client, s3.WithPresignClientFromClientOptions(func(o *s3.Options) {
+		o.BaseEndpoint, o.UseAccelerate = &endpoint, false
+		o.EndpointOptions.UseDualStackEndpoint, o.EndpointOptions.UseFIPSEndpoint = aws.DualStackEndpointStateDisabled, aws.FIPSEndpointStateDisabled
+	}))
 }
 
 // SignedURL implements [storage.Signer], by CloudFront if that is configured. It asks nobody anything, except for new

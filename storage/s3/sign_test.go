@@ -37,6 +37,26 @@ func TestSignedURL(t *testing.T) {
 	}
 }
 
+// TestRedirectEndpoint signs for an endpoint of one's own, however AWS itself is reached.
+func TestRedirectEndpoint(t *testing.T) {
+	for name, change := range map[string]func(*Options){
+		"dual stack": func(o *Options) { o.DualStack = true },
+		"FIPS":       func(o *Options) { o.FIPS = true },
+		"accelerate": func(o *Options) { o.Accelerate = true },
+	} {
+		o := over(newFake())
+		o.Endpoint, o.Region, o.PathStyle, o.RedirectEndpoint = "", "us-east-1", false, "https://public.test"
+		change(&o)
+		d, err := prepare(t.Context(), o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if text, err := d.SignedURL(t.Context(), "data/x", time.Minute); err != nil || !strings.HasPrefix(text, "https://bucket.public.test/root/data/x?") {
+			t.Errorf("%s: SignedURL = %s, %v", name, text, err)
+		}
+	}
+}
+
 func TestCloudFront(t *testing.T) {
 	private, err := rsa.GenerateKey(rand.Reader, 2048)
 	if err != nil {
