@@ -4,17 +4,20 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"net/http"
 	"strconv"
 	"strings"
 	"sync"
 	"testing"
+	"testing/iotest"
 	"testing/synctest"
 	"time"
 
 	"berth/storage"
 	"berth/storage/gcs/gcstest"
+	"berth/storage/remote"
 	"berth/storage/remote/remotetest"
 	"berth/storage/storagetest"
 )
@@ -255,6 +258,24 @@ func TestLargeConflict(t *testing.T) {
 	if _, err := d.Stat(t.Context(), "data/none"); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("Stat of nothing = %v", err)
 	}
+}
+
+// TestBrokenBodies has clients break off while they send a large object: that says nothing about the service, which others still reach.
+func TestBrokenBodies(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d := openOver(t, over(gcstest.New()))
+		cut := errors.New("the client went away")
+		for range 2 * remote.TripAfter {
+			body := io.MultiReader(strings.NewReader(strings.Repeat("x", gcstest.ChunkUnit+1)), iotest.ErrReader(cut))
+			if _, err := d.Put(t.Context(), "data/k", body, -1, storage.Cond{}); !errors.Is(err, cut) {
+				t.Fatalf("Put = %v", err)
+			}
+			time.Sleep(time.Second)
+		}
+		if _, err := d.Stat(t.Context(), "data/k"); !errors.Is(err, fs.ErrNotExist) {
+			t.Errorf("Stat = %v", err)
+		}
+	})
 }
 
 // TestBucketGone tells a bucket that is gone from an object that is not there.

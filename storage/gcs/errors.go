@@ -47,10 +47,17 @@ type once struct{ error }
 
 func (o once) Unwrap() error { return o.error }
 
+// broken is a failure of the body of a call, of which the service knows nothing.
+type broken struct{ error }
+
 // judge says what to make of a failed attempt.
 func judge(err error) remote.Verdict {
 	var single once
-	if errors.As(err, &single) {
+	var body broken
+	switch {
+	case errors.As(err, &body):
+		return remote.Verdict{}
+	case errors.As(err, &single):
 		v := judgeAnswer(single.error)
 		v.Retry = false
 		return v

@@ -141,10 +141,13 @@ func (d *Driver) putLarge(ctx context.Context, key string, object *gcs.ObjectHan
 		if !cond.IsAlways() && uncertain.Load() && refusal(verdictOf(err)) {
 			err = fmt.Errorf("%w: a reply was lost and it is not known whose change was made", storage.ErrUnavailable)
 		}
-		if err == nil {
-			return nil
+		switch {
+		case source.err != nil:
+			return broken{source.err}
+		case err != nil:
+			return once{missing(err)}
 		}
-		return once{missing(err)}
+		return nil
 	})
 	if source.err != nil {
 		return storage.Info{}, fmt.Errorf("put %s: %w", key, source.err)
