@@ -231,6 +231,11 @@ func TestRateForgets(t *testing.T) {
 		if _, err := d.Put(ctx, "b", strings.NewReader("x"), 1, storage.Cond{}); !errors.Is(err, context.DeadlineExceeded) {
 			t.Errorf("a write that gives up = %v", err)
 		}
+		time.Sleep(restless + time.Second)
+		service.Paced = false
+		if first, second := put("b"), put("b"); first != 0 || second != 0 {
+			t.Errorf("after a rest writes took %v and %v", first, second)
+		}
 	})
 }
 

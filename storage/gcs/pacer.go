@@ -37,12 +37,7 @@ type queue struct {
 
 // enter waits for the turn of a write to an object. What it returns is handed to leave; it is nil for most objects.
 func (p *pacer) enter(ctx context.Context, name string) (*queue, error) {
-	p.mu.Lock()
-	q := p.busy[name]
-	if q != nil {
-		q.waiting++
-	}
-	p.mu.Unlock()
+	q := p.queue(name)
 	if q == nil {
 		return nil, nil
 	}
@@ -54,6 +49,25 @@ func (p *pacer) enter(ctx context.Context, name string) (*queue, error) {
 		return nil, ctx.Err()
 	}
 }
+
+// queue returns the queue of an object, which then waits for one more, and nil if there is none, or none any more.
+func (p *pacer) queue(name string) *queue {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	q := p.busy[name]
+	switch {
+	case q == nil:
+		return nil
+	case q.isOver(time.Now()):
+		delete(p.busy, name)
+		return nil
+	}
+	q.waiting++
+	return q
+}
+
+// isOver reports whether an object was left in peace for long enough. The caller holds pacer.mu.
+func (q *queue) isOver(now time.Time) bool { return q.waiting == 0 && now.After(q.until) }
 
 // leave ends the turn of a write.
 func (p *pacer) leave(q *queue) {
@@ -80,7 +94,7 @@ func (p *pacer) slow(name string) {
 	}
 	now := time.Now()
 	for other, q := range p.busy {
-		if q.waiting == 0 && now.After(q.until) {
+		if q.isOver(now) {
 			delete(p.busy, other)
 		}
 	}
