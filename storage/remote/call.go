@@ -49,6 +49,12 @@ func (v Verdict) Wrap(c Call, cause error) error {
 	return fmt.Errorf("%s %s: %w: %v", c.Operation, c.Key, v.Class, cause)
 }
 
+// denies reports whether the verdict says that no attempt of a call took effect, which only the first can know.
+func (v Verdict) denies(c Call) bool {
+	return errors.Is(v.Class, storage.ErrNoSpace) ||
+		c.Conditional && (errors.Is(v.Class, storage.ErrConflict) || errors.Is(v.Class, fs.ErrNotExist))
+}
+
 // A Call is one operation of a driver, for errors, with the bytes that it sends.
 type Call struct {
 	Operation, Key string
@@ -72,7 +78,8 @@ type Service struct {
 }
 
 // Do runs f until it succeeds, fails for good, or has used up its attempts. The error names the call and has its class. A
-// conditional call of which an attempt may have taken effect answers neither ErrConflict nor fs.ErrNotExist, but ErrUnavailable.
+// call of which an attempt may have taken effect does not answer ErrNoSpace, and a conditional one neither ErrConflict nor
+// fs.ErrNotExist, but ErrUnavailable.
 func (s *Service) Do(ctx context.Context, c Call, f func(ctx context.Context) error) error {
 	start := time.Now()
 	delay := FirstDelay
@@ -86,8 +93,9 @@ func (s *Service) Do(ctx context.Context, c Call, f func(ctx context.Context) er
 			return fmt.Errorf("%s %s: %w", c.Operation, c.Key, err)
 		}
 		verdict := s.Judge(failure)
-		if uncertain && c.Conditional && (errors.Is(verdict.Class, storage.ErrConflict) || errors.Is(verdict.Class, fs.ErrNotExist)) {
-			return fmt.Errorf("%s %s: %w: a reply was lost and it is not known whose change was made", c.Operation, c.Key, storage.ErrUnavailable)
+		if uncertain && verdict.denies(c) {
+			return fmt.Errorf("%s %s: %w: a reply was lost and it is not known whose change was made; after that, %v", c.Operation, c.Key,
+				storage.ErrUnavailable, verdict.Class)
 		}
 		uncertain = uncertain || verdict.Uncertain
 		if !verdict.Retry || attempt == attempts || time.Since(start)+delay > RetryBudget+c.timeout() {
