@@ -192,7 +192,8 @@ func (p Repository) Referrers(ctx context.Context, subject Digest, artifactType,
 }
 
 // firstReferrers returns what the pages of a subject list, in the order of digests: at least the first that are wanted,
-// until those that are not in doubt have more than maxBytes. The result may be shared.
+// until those that are not in doubt have more than maxBytes. Where there is one page it is returned as it is, and may be shared;
+// of several, no more than one is in memory beside what is wanted.
 func (p Repository) firstReferrers(ctx context.Context, subject Digest, wants func(*Descriptor) bool, maxBytes int) ([]referrer, error) {
 	var all []referrer
 	for page := 0; ; page++ {
@@ -202,13 +203,16 @@ func (p Repository) firstReferrers(ctx context.Context, subject Digest, wants fu
 			return all, nil
 		case err != nil:
 			return nil, err
-		case page == 0:
-			all = list
-		default:
-			all = append(slices.Clip(all), list...)
-			slices.SortStableFunc(all, byDigest)
-			all = cutReferrers(all, wants, maxBytes)
+		case page == 0 && !sealed:
+			return list, nil
 		}
+		for _, e := range list {
+			if wants(&e.Descriptor) {
+				all = append(all, e)
+			}
+		}
+		slices.SortStableFunc(all, byDigest)
+		all = cutReferrers(all, maxBytes)
 		if !sealed {
 			return all, nil
 		}
@@ -217,11 +221,11 @@ func (p Repository) firstReferrers(ctx context.Context, subject Digest, wants fu
 
 // cutReferrers lets go of what would be listed on a later page anyhow, so that the large annotations of many referrers are
 // not in memory together. It ends all with the entry, other than the first, that goes beyond maxBytes.
-func cutReferrers(all []referrer, wants func(*Descriptor) bool, maxBytes int) []referrer {
+func cutReferrers(all []referrer, maxBytes int) []referrer {
 	listed, size := 0, 0
 	for i := range all {
 		d := &all[i].Descriptor
-		if all[i].Deleting || !wants(d) || i > 0 && all[i-1].Descriptor.Digest == d.Digest {
+		if all[i].Deleting || i > 0 && all[i-1].Descriptor.Digest == d.Digest {
 			continue
 		}
 		listed++

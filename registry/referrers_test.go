@@ -3,6 +3,7 @@ package registry_test
 import (
 	"encoding/json"
 	"fmt"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -105,6 +106,52 @@ func TestReferrers(t *testing.T) {
 	wantDigests(t, "left", f.referrers(p, subject, "", 1<<30), all)
 	if got := f.referrers(f.repository("other"), subject, "", 1000); len(got) != 0 {
 		t.Errorf("of another repository: %v", got)
+	}
+}
+
+// TestReferrersTakeLittleMemory lists few of many large referrers: those that are not wanted are not kept.
+func TestReferrersTakeLittleMemory(t *testing.T) {
+	flaky := storagetest.NewFlaky(newStore())
+	f := newFixture(t, flaky, nil)
+	p := f.repository("team/app")
+	config := f.pushBlob(p, "{}")
+	subject := registry.SHA256.FromBytes(nil)
+	const pages, size = 40, 200 << 10
+	var all []string
+	for i := range pages {
+		all = append(all, f.pushReferrer(p, referring(subject, "a/b", fmt.Sprint(i, strings.Repeat("x", size)), config))) // a page each
+	}
+	slices.Sort(all)
+	for _, c := range []struct {
+		name, artifactType, after string
+		want                      []string
+	}{
+		{"of no type there is", "a/other", "", nil},
+		{"after the last", "", all[pages-1], nil},
+		{"the last", "a/b", all[pages-3], all[pages-2:]},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			var heap []int64
+			flaky.Plan(func(storagetest.Call) storagetest.Fault {
+				runtime.GC()
+				var m runtime.MemStats
+				runtime.ReadMemStats(&m)
+				heap = append(heap, int64(m.HeapAlloc))
+				return storagetest.Fault{}
+			})
+			list, _, err := p.Referrers(t.Context(), subject, c.artifactType, c.after, 8*size)
+			flaky.Plan(nil)
+			var got []string
+			for _, d := range list {
+				got = append(got, d.Digest)
+			}
+			if err != nil || !slices.Equal(got, c.want) {
+				t.Errorf("there are %v, %v, want %v", got, err, c.want)
+			}
+			if kept := slices.Max(heap) - heap[0]; len(heap) < pages || kept > 8*size {
+				t.Errorf("after %d calls, %d bytes were kept, want at most %d", len(heap), kept, 8*size)
+			}
+		})
 	}
 }
 
