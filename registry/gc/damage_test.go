@@ -3,6 +3,7 @@ package gc_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io/fs"
 	"iter"
 	"path/filepath"
@@ -163,16 +164,22 @@ func TestDamagedManifest(t *testing.T) {
 	}
 }
 
-// TestDamagedReferrers damages a page of referrers: the collection writes it anew, and says so.
+// TestDamagedReferrers damages the pages of referrers of several subjects: one collection writes all of them anew, and says so.
 func TestDamagedReferrers(t *testing.T) {
 	f := newFixture(t, gc.Options{})
 	p := f.repository("a")
 	config := f.push(p, "config")
-	subject := f.put(p, "v1", image("", config))
-	f.put(p, "signature", image(subject.String(), config))
-	listed := func() (int, error) {
-		all, _, err := p.Referrers(t.Context(), subject, "", "", 1<<20)
-		return len(all), err
+	var subjects []registry.Digest
+	for i := range 3 {
+		subjects = append(subjects, f.put(p, fmt.Sprint("v", i), image("", config, f.push(p, fmt.Sprint("layer", i)))))
+		f.put(p, fmt.Sprint("signature", i), image(subjects[i].String(), config))
+	}
+	listed := func() (n int, err error) {
+		for _, subject := range subjects {
+			all, _, listErr := p.Referrers(t.Context(), subject, "", "", 1<<20)
+			n, err = n+len(all), errors.Join(err, listErr)
+		}
+		return n, err
 	}
 	for _, key := range f.keys() {
 		if strings.Contains(key, "/_referrers/") {
@@ -181,16 +188,16 @@ func TestDamagedReferrers(t *testing.T) {
 			}
 		}
 	}
-	if report := f.run(gc.RunOptions{DryRun: true}); report.Failed() != 1 {
+	if report := f.run(gc.RunOptions{DryRun: true}); report.Failed() != 3 {
 		t.Errorf("a dry run: %+v", report)
 	}
 	if n, err := listed(); err == nil {
 		t.Errorf("%d are listed after a dry run", n)
 	}
-	if report := f.run(gc.RunOptions{}); report.Failed() != 1 {
+	if report := f.run(gc.RunOptions{}); report.Failed() != 3 {
 		t.Errorf("a run: %+v", report)
 	}
-	if n, err := listed(); n != 1 || err != nil {
+	if n, err := listed(); n != 3 || err != nil {
 		t.Errorf("%d are listed after a run, %v", n, err)
 	}
 	f.clean()

@@ -212,7 +212,9 @@ func (r *run) sweepReferrers(ctx context.Context, l *Layer, p registry.Repositor
 		}
 		l.count(&l.Examined, 1)
 		if err := r.sweepPage(ctx, l, p, present, info); err != nil {
-			return r.failed(ctx, l, err)
+			if err := r.failed(ctx, l, err); err != nil {
+				return err
+			}
 		}
 	}
 	return nil
