@@ -3,6 +3,7 @@ package registry
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"sync/atomic"
 	"time"
@@ -74,12 +75,15 @@ type clockRecord struct{ nonce }
 // ClockSkew returns an error while the clock of this process is so far from that of the store that nothing is written.
 func (r *Registry) ClockSkew() error { return r.skew.err() }
 
-// StoreTime asks the store for its time, by writing a record. ahead is how much that is ahead of the clock of r, at least,
+// StoreTime asks the store for its time: by writing a record, or, where there is no room for one, without. ahead is how much that is ahead of the clock of r, at least,
 // negative when it is behind. Times in whole seconds may be those of a store that knows no finer ones.
 func (r *Registry) StoreTime(ctx context.Context) (at time.Time, ahead time.Duration, err error) {
 	before := r.now()
 	record := encodeRecord(&clockRecord{}, nil)
 	info, err := r.store.Put(ctx, clockKey, bytes.NewReader(record), int64(len(record)), storage.Cond{})
+	if c, ok := storage.As[storage.Clock](r.store); ok && errors.Is(err, storage.ErrNoSpace) {
+		info.ModTime, err = c.Now()
+	}
 	if err != nil {
 		return time.Time{}, 0, storeError("ask the store for its time", err)
 	}

@@ -85,7 +85,14 @@ func (r *Registry) purgeUpload(ctx context.Context, key string, before time.Time
 	}
 	if rec.State == uploadOpen {
 		rec.State = uploadCancelled
-		if info, err = r.put(ctx, key, encodeRecord(&rec, nil), storage.Match(info.Rev)); err != nil {
+		cancelled, err := r.put(ctx, key, encodeRecord(&rec, nil), storage.Match(info.Rev))
+		switch {
+		case err == nil:
+			info = cancelled
+		case errors.Is(err, storage.ErrNoSpace): // to remove the record is a claim, too; cut short then, the rest is the collection's
+			err = r.store.Delete(ctx, key, storage.Match(info.Rev))
+		}
+		if err != nil {
 			return ignoreConflict(err) // it was touched meanwhile
 		}
 	}

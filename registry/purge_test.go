@@ -77,3 +77,32 @@ func TestPurgeStopsInReadOnlyMode(t *testing.T) {
 		t.Errorf("purged %+v, %v, and left %q and %q; the driver tidied before %v", result, err, f.keys("uploads/"), f.keys("data/"), store.before)
 	}
 }
+
+// TestPurgeOnAFullStorage purges where nothing can be put: what an upload received goes with its record.
+func TestPurgeOnAFullStorage(t *testing.T) {
+	c := newClock()
+	store := &timed{hooked{Driver: c.store()}, c}
+	f := newFixture(t, store, &registry.Options{Now: c.now})
+	u := f.repository("a").NewUpload("", registry.SHA256)
+	if err := u.Append(t.Context(), chunk("part")); err != nil {
+		t.Fatal(err)
+	}
+	c.advance(2 * time.Hour)
+	store.put = func(context.Context, string, func(context.Context) (storage.Info, error)) (storage.Info, error) {
+		return storage.Info{}, storage.ErrNoSpace
+	}
+	result, err := f.registry.PurgeUploads(t.Context(), time.Hour, false)
+	if left := append(f.keys("uploads/"), f.keys("data/")...); err != nil || result.Uploads != 1 || len(left) != 0 {
+		t.Errorf("purged %+v, %v, and left %q", result, err, left)
+	}
+	store.put = nil
+	wantCode(t, "a request that began before", u.Append(t.Context(), chunk("more")), registry.UploadUnknown)
+}
+
+// A timed driver tells its time without a put.
+type timed struct {
+	hooked
+	clock *clock
+}
+
+func (d *timed) Now() (time.Time, error) { return d.clock.now(), nil }

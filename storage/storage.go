@@ -187,6 +187,11 @@ type Compacter interface {
 	Compact(ctx context.Context, prefix string) (n int, err error)
 }
 
+// A Clock tells the time by which a store dates objects, also where there is no room for one.
+type Clock interface {
+	Now() (time.Time, error)
+}
+
 // A Namer lists keys for less than it takes to describe their objects.
 type Namer interface {
 	// Keys is as the function of that name.

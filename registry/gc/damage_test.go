@@ -4,11 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"iter"
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -296,6 +298,78 @@ func TestLeftoversOnTheirWay(t *testing.T) {
 	f.gc = gc.New(store, f.registry, gc.Options{Now: f.clock.now, Elapsed: f.clock.elapsed, Holder: "test"})
 	if l := layer(f.clean(), "leftovers"); l.Removed != 1 || !slices.Equal(store.gone, []string{"data/1/cut-short"}) {
 		t.Errorf("there went %q, the report has %d", store.gone, l.Removed)
+	}
+}
+
+// A full driver has room for some objects more, and tells the time without. To replace one takes room for another meanwhile.
+type full struct {
+	storage.Driver
+	clock *clock
+	mu    sync.Mutex
+	room  int
+}
+
+func (d *full) Now() (time.Time, error) { return d.clock.now(), nil }
+
+func (d *full) Put(ctx context.Context, key string, r io.Reader, size int64, cond storage.Cond) (storage.Info, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.room == 0 {
+		return storage.Info{}, fmt.Errorf("put %s: %w", key, storage.ErrNoSpace)
+	}
+	if _, err := d.Stat(ctx, key); err != nil {
+		d.room--
+	}
+	return d.Driver.Put(ctx, key, r, size, cond)
+}
+
+func (d *full) Delete(ctx context.Context, key string, cond storage.Cond) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if _, err := d.Stat(ctx, key); err == nil {
+		d.room++
+	}
+	return d.Driver.Delete(ctx, key, cond)
+}
+
+// TestFullStorage collects a storage without room for a lease, for asking the time by a put, or for a report: what makes room takes none.
+func TestFullStorage(t *testing.T) {
+	f := newFixture(t, gc.Options{})
+	p := f.repository("a")
+	kept := f.push(p, large("kept"))
+	f.put(p, "v1", image("", kept))
+	for i := range 10 {
+		f.push(p, large(fmt.Sprint(i)))
+	}
+	f.clock.advance(2 * grace)
+	store := &full{Driver: f.store, clock: f.clock}
+	reg, err := registry.Open(t.Context(), store, &registry.Options{Now: f.clock.now, Grace: grace})
+	if err != nil {
+		t.Fatal(err)
+	}
+	f.gc = gc.New(store, reg, gc.Options{Now: f.clock.now, Elapsed: f.clock.elapsed, Holder: "test", Keep: 2})
+	if r := f.clean(); layer(r, "links").Removed != 10 || layer(r, "blobs").Removed != 10 || layer(r, "data").Removed != 10 {
+		t.Errorf("on a full storage: %+v", r)
+	}
+	for range 2 {
+		f.clock.advance(time.Hour)
+		f.clean()
+	}
+	store.room = 0 // and no garbage: a report makes room for the next
+	f.clock.advance(time.Hour)
+	last := f.clean()
+	if reports, err := f.gc.History(t.Context(), 10); err != nil || len(reports) != 2 || reports[0].ID != last.ID {
+		t.Errorf("the reports are %+v, %v", reports, err)
+	}
+}
+
+// TestRunsThatCannotBegin wants a run to be told of whose lease cannot be taken, unless that is held.
+func TestRunsThatCannotBegin(t *testing.T) {
+	var told error
+	f := newFixture(t, gc.Options{Ended: func(_ *gc.Report, err error) { told = err }})
+	f.flaky.FailNth(2, storagetest.FailBefore)
+	if _, err := f.gc.Run(t.Context(), gc.RunOptions{}); !errors.Is(err, storage.ErrUnavailable) || !errors.Is(told, storage.ErrUnavailable) {
+		t.Errorf("the run: %v; told: %v", err, told)
 	}
 }
 

@@ -38,7 +38,7 @@ type Options struct {
 	Keep int
 	// Memory bounds what is remembered from run to run, in bytes, about. 0: 64 MiB.
 	Memory int
-	// Ended is told of every run that began, when it has ended; see [Collector.Run]. Nil: nobody is.
+	// Ended is told of every run when it has ended, also of one that failed to begin; see [Collector.Run]. Nil: nobody is.
 	Ended func(*Report, error)
 	// Swept is called after records were removed that others may keep in memory. Nil: nobody does.
 	Swept func(context.Context) error
@@ -163,20 +163,35 @@ func (c *Collector) Run(ctx context.Context, o RunOptions) (*Report, error) {
 		c.running = nil
 		c.mu.Unlock()
 	}()
-	held, l, err := lease.Take(ctx, c.store, leaseName, c.o.Holder, &lease.Options{Now: c.o.Now})
-	if errors.Is(err, lease.ErrHeld) {
-		return nil, fmt.Errorf("%w: %w", ErrBusy, err)
+	held, release, err := c.takeLease(ctx)
+	if errors.Is(err, ErrBusy) {
+		return nil, err
 	}
 	if err != nil {
+		c.o.Ended(report, err)
 		return nil, err
 	}
 	err = c.run(held, report, o)
 	if cause := context.Cause(held); err != nil && cause != nil && ctx.Err() == nil {
 		err = cause
 	}
-	err = errors.Join(err, ignoreUnavailable(l.Release(context.WithoutCancel(ctx))))
+	err = errors.Join(err, ignoreUnavailable(release(context.WithoutCancel(ctx))))
 	c.o.Ended(report, err)
 	return report, err
+}
+
+// takeLease takes the lease of the one that works. Where there is no room for it, the run that may make some goes without.
+func (c *Collector) takeLease(ctx context.Context) (held context.Context, release func(context.Context) error, err error) {
+	held, l, err := lease.Take(ctx, c.store, leaseName, c.o.Holder, &lease.Options{Now: c.o.Now})
+	switch {
+	case errors.Is(err, lease.ErrHeld):
+		return nil, nil, fmt.Errorf("%w: %w", ErrBusy, err)
+	case errors.Is(err, storage.ErrNoSpace):
+		return ctx, func(context.Context) error { return nil }, nil
+	case err != nil:
+		return nil, nil, err
+	}
+	return held, l.Release, nil
 }
 
 // Running returns what the run that is under way has done so far; nil when there is none.

@@ -123,23 +123,23 @@ func reportID(started time.Time, random string) string {
 	return started.UTC().Format(reportTime) + "-" + random
 }
 
-// save keeps a report in the store, and removes those that are too many.
+// save keeps a report in the store, and removes those that are too many, before, since there may be no room for another.
 func (c *Collector) save(ctx context.Context, r *Report) error {
 	body, err := json.Marshal(r)
 	if err != nil {
 		return fmt.Errorf("encode the report of a collection: %w", err)
 	}
-	if _, err := c.store.Put(ctx, reportKey(r.ID), bytes.NewReader(body), int64(len(body)), storage.Cond{}); err != nil {
-		return fmt.Errorf("keep the report of a collection: %w", err)
-	}
 	keys, err := c.reportKeys(ctx)
 	if err != nil {
 		return err
 	}
-	for _, key := range keys[:max(0, len(keys)-c.o.Keep)] {
+	for _, key := range keys[:max(0, len(keys)+1-c.o.Keep)] {
 		if err := c.store.Delete(ctx, key, storage.Cond{}); err != nil {
 			return fmt.Errorf("remove an old report: %w", err)
 		}
+	}
+	if _, err := c.store.Put(ctx, reportKey(r.ID), bytes.NewReader(body), int64(len(body)), storage.Cond{}); err != nil {
+		return fmt.Errorf("keep the report of a collection: %w", err)
 	}
 	return nil
 }

@@ -72,6 +72,7 @@ type Driver struct {
 var (
 	_ storage.Driver  = (*Driver)(nil)
 	_ storage.Batcher = (*Driver)(nil)
+	_ storage.Clock   = (*Driver)(nil)
 )
 
 // Open takes the root and returns a Driver that serves it until Close. It sweeps what dead processes left in tmp, and
@@ -187,6 +188,18 @@ func (d *Driver) Writable() error {
 		return fmt.Errorf("look at the disk: %w", storage.ErrNoSpace)
 	}
 	return nil
+}
+
+// Now asks the file system for its time, by setting that of the folder of temporary files: a full disk has room for that.
+func (d *Driver) Now() (time.Time, error) {
+	if err := setTimes(d.temp); err != nil {
+		return time.Time{}, fmt.Errorf("ask the disk for its time: %w", classify(err))
+	}
+	st, err := os.Stat(d.temp)
+	if err != nil {
+		return time.Time{}, fmt.Errorf("ask the disk for its time: %w", classify(err))
+	}
+	return st.ModTime(), nil
 }
 
 // space counts the bytes of the objects against a limit.

@@ -69,6 +69,8 @@ func (d *Driver) prepare(ctx context.Context, kind string) error {
 		}
 	}
 	d.objects = filepath.Join(root, objectsName)
+	_, err = os.Stat(d.objects)
+	fresh := errors.Is(err, fs.ErrNotExist)
 	for _, dir := range []string{d.objects, filepath.Join(root, tempName), filepath.Join(root, locksName)} {
 		if err := os.Mkdir(dir, d.options.DirMode); err != nil && !errors.Is(err, fs.ErrExist) {
 			return err
@@ -77,7 +79,7 @@ func (d *Driver) prepare(ctx context.Context, kind string) error {
 	if err := d.takeTemp(ctx, filepath.Join(root, tempName)); err != nil {
 		return err
 	}
-	if err := d.probe(); err != nil {
+	if err := d.probe(); err != nil && (fresh || !isFull(err)) { // it was tried when there was room
 		return err
 	}
 	return d.setUp(root)
@@ -206,7 +208,11 @@ func (d *Driver) lockRoot(ctx context.Context, path, kind string) error {
 	if err != nil {
 		host = "an unknown host"
 	}
-	return os.WriteFile(path, fmt.Appendf(nil, "process %d on %s\n", os.Getpid(), host), d.options.FileMode)
+	err = os.WriteFile(path, fmt.Appendf(nil, "process %d on %s\n", os.Getpid(), host), d.options.FileMode)
+	if isFull(err) {
+		return nil // the lock is held, and merely says nothing of whom
+	}
+	return err
 }
 
 // remedy is how a second process can serve a root all the same.

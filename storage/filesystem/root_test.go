@@ -350,6 +350,23 @@ func TestLimit(t *testing.T) {
 	full(1)
 }
 
+// TestNow compares the time that a root tells without a put with those of puts.
+func TestNow(t *testing.T) {
+	d := start(t, Options{}, kindFilesystem, realSystem{})
+	var last time.Time
+	for i := range 3 {
+		info, err := d.Put(t.Context(), fmt.Sprint("k", i), strings.NewReader("x"), 1, storage.Cond{})
+		now, nowErr := d.Now()
+		if err := errors.Join(err, nowErr); err != nil {
+			t.Fatal(err)
+		}
+		if info.ModTime.Before(last) || now.Before(info.ModTime) || now.Sub(info.ModTime) > time.Minute {
+			t.Errorf("a put at %v after %v, and it is %v", info.ModTime, last, now)
+		}
+		last = now
+	}
+}
+
 func TestFreeSpace(t *testing.T) {
 	d := start(t, Options{}, kindFilesystem, realSystem{})
 	if free, total, err := d.FreeSpace(); err != nil || free == 0 || free > total {

@@ -4,6 +4,7 @@ package filesystem
 
 import (
 	"os"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -16,6 +17,11 @@ func (realSystem) renameNew(from, to string) error { return linkNew(from, to) }
 func (realSystem) syncAll(*os.File) error { return unix.Sync() }
 
 func (realSystem) writeOut([]*os.File) error { return nil } // no file system here is known to keep an order
+
+func setTimes(path string) error {
+	now := time.Now()
+	return os.Chtimes(path, now, now)
+}
 
 func startWriteback(*os.File, int64, int64) error { return nil }
 

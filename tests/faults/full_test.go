@@ -46,6 +46,7 @@ func TestFull(t *testing.T) {
 			x.sweep(c.most)
 			x.remains()
 			x.afterwards()
+			x.collects()
 			s.Stop() // before the disk goes
 		})
 	}
@@ -175,6 +176,28 @@ func (x *filling) afterwards() {
 	}
 	if err := x.s.Verify("full/base", x.base); err != nil {
 		x.Error(err)
+	}
+}
+
+// collects fills the disk again, and makes room on it: with the server stopped, since what refused pushes left is younger than
+// the grace.
+func (x *filling) collects() {
+	if err := x.ballast.leave(0); err != nil {
+		x.Fatal(err)
+	}
+	before := objects(x.T, x.s.Root, "data")
+	x.s.Stop()
+	command := x.s.Command()
+	command.Args = []string{command.Args[0], "garbage-collect", command.Args[2]}
+	if told, err := command.CombinedOutput(); err != nil {
+		x.Errorf("a collection on a full disk: %v\n%s", err, told)
+	}
+	if after := objects(x.T, x.s.Root, "data"); after >= before {
+		x.Errorf("a collection left %d of %d data objects", after, before)
+	}
+	x.s.Restart()
+	if err := x.s.Verify("full/base", x.base); err != nil {
+		x.Errorf("after a collection on a full disk: %v", err)
 	}
 }
 
