@@ -24,7 +24,7 @@ const longestSleep = time.Minute
 // Follow collects as planned, until ctx ends. It can be given to several replicas: one of them works.
 func (c *Collector) Follow(ctx context.Context, plan Plan) {
 	for {
-		at := c.begins(ctx, plan)
+		at, seen := c.begins(ctx, plan), c.o.Now().Round(0)
 		for left := at.Sub(c.o.Now()); left > 0; left = at.Sub(c.o.Now()) {
 			timer := time.NewTimer(min(left, longestSleep))
 			select {
@@ -34,6 +34,11 @@ func (c *Collector) Follow(ctx context.Context, plan Plan) {
 			case <-timer.C:
 			}
 			_ = c.clock.look() // a jump there and back is none at the next run, which learns of it here
+			now := c.o.Now().Round(0)
+			if now.Before(seen) { // what was planned by a clock that was ahead would come late by as much
+				at = c.begins(ctx, plan)
+			}
+			seen = now
 		}
 		if ctx.Err() != nil {
 			return
