@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"net/url"
 	"os"
+	"os/signal"
 	"strconv"
 	"strings"
 	"syscall"
@@ -351,6 +352,8 @@ func (g *gcCommand) ask(ctx context.Context, path string, out any, look func(con
 	if !errors.As(err, &nobody) || g.remote.socket != "" || !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, syscall.ECONNREFUSED) {
 		return err
 	}
+	ctx, stop := signal.NotifyContext(ctx, syscall.SIGINT, syscall.SIGTERM) // what was opened is to be closed
+	defer stop()
 	from, openErr := openStopped(ctx, g.env, g.remote.config, false)
 	if openErr != nil {
 		return fmt.Errorf("%w\nnor can this command look itself: %w", err, openErr)

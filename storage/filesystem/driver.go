@@ -40,7 +40,7 @@ type Options struct {
 	FileMode fs.FileMode   // permissions of files, before the umask; 0 means 0640
 	NoSync   bool          // give up durability: a crash may lose or tear everything. OpenEmptyDir sets it
 	Limit    int64         // bytes that OpenEmptyDir lets the objects take; 0 means no limit but the disk
-	// Warn is told in one line that the root is held by another process and waited for. A nil one is not.
+	// Warn is told in one line that the root is held by another process and waited for, or of what cannot be swept. A nil one is not.
 	Warn func(string)
 }
 

@@ -240,8 +240,8 @@ func holder(path string) string {
 	return "another process"
 }
 
-// takeTemp makes a folder for the temporary files of this process, and removes those of dead ones: those whose lock
-// file nobody holds. All of it happens under one lock, so that no folder is seen before it is locked.
+// takeTemp makes a folder for the temporary files of this process, and removes those of dead ones, as far as it may: those
+// whose lock file nobody holds. All of it happens under one lock, so that no folder is seen before it is locked.
 func (d *Driver) takeTemp(ctx context.Context, temps string) error {
 	guard, err := os.OpenFile(filepath.Join(temps, lockName), os.O_RDWR|os.O_CREATE, d.options.FileMode)
 	if err != nil {
@@ -256,10 +256,11 @@ func (d *Driver) takeTemp(ctx context.Context, temps string) error {
 		return err
 	}
 	for _, e := range entries {
-		if e.IsDir() {
-			if err := sweep(filepath.Join(temps, e.Name())); err != nil {
-				return fmt.Errorf("sweeping old temporary files: %w", err)
-			}
+		if !e.IsDir() {
+			continue
+		}
+		if err := sweep(filepath.Join(temps, e.Name())); err != nil && d.options.Warn != nil { // another user left it
+			d.options.Warn(fmt.Sprintf("old temporary files stay in %s: %v", filepath.Join(temps, e.Name()), err))
 		}
 	}
 	d.temp = filepath.Join(temps, strings.ToLower(rand.Text()))

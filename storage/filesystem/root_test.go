@@ -249,7 +249,12 @@ func TestSweep(t *testing.T) {
 	write(t, root+"/tmp/dead/lock", "")
 	write(t, root+"/tmp/dead/body", "of the dead")
 	write(t, root+"/tmp/unborn/body", "of one that died before it had a lock")
-	start(t, Options{Root: root, Shared: true}, kindFilesystem, realSystem{})
+	write(t, root+"/tmp/odd/lock/body", "of one whose lock nobody can open")
+	var warned []string
+	start(t, Options{Root: root, Shared: true, Warn: func(text string) { warned = append(warned, text) }}, kindFilesystem, realSystem{})
+	if len(warned) != 1 || !strings.Contains(warned[0], "tmp/odd") {
+		t.Errorf("of a folder that cannot be swept is said %q", warned)
+	}
 	got := strings.Join(files(t, root+"/tmp"), " ")
 	if strings.Contains(got, "dead") || strings.Contains(got, "unborn") || !strings.Contains(got, filepath.Base(first.temp)+"/body") {
 		t.Errorf("after a sweep, tmp has %q", got)
