@@ -166,6 +166,10 @@ func TestRefusedVariables(t *testing.T) {
 		want    string
 	}{
 		{[]string{"REGISTRY_LOG_LEVEL=trace"}, `REGISTRY_LOG_LEVEL: log.level: must be one of error, warn, info, debug, not "trace"`},
+		{[]string{"OPENSHIFT_REGISTRY_HTTP_TLS_CIPHERSUITES=TLS_AES_128_GCM_SHA256"},
+			`OPENSHIFT_REGISTRY_HTTP_TLS_CIPHERSUITES: is of another registry: its list is http.tls.ciphersuites here (REGISTRY_HTTP_TLS_CIPHERSUITES)`},
+		{[]string{"REGISTRY_HTTP_TLS_MINVERSION=VersionTLS13"},
+			`REGISTRY_HTTP_TLS_MINVERSION: http.tls.minversion: write http.tls.minimumtls: tls1.3`},
 		{[]string{"REGISTRY_TAGS_MAXTAGS="}, `REGISTRY_TAGS_MAXTAGS: tags.maxtags: must be a whole number, not ""`},
 		{[]string{"REGISTRY_HTTP_ADDR=x"}, `REGISTRY_HTTP_ADDR: http.addr: must be host:port such as 127.0.0.1:5000 or :5000, not "x"`},
 		{[]string{"REGISTRY_VALIDATION_MANIFESTS_URLS_ALLOW=a,b"},

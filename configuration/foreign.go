@@ -42,6 +42,7 @@ var foreignKeys = []strict.Foreign{
 	{Key: "auth.silly", Verdict: strict.Refused, Choice: true, Why: "it lets everybody in; write auth: none if that is meant"},
 
 	{Key: "http.tls.letsencrypt", Verdict: strict.Refused, Why: notYet + "without it there would be no certificate"},
+	{Key: "http.tls.minversion", Verdict: strict.Refused, Unless: "VersionTLS12", Why: "write http.tls.minimumtls: tls1.3"},
 	{Key: "http.h2c", Verdict: strict.Ignored, Why: "clients use HTTP/1.1"},
 
 	{Key: "validation.enabled", Verdict: strict.Ignored, Unless: "true", Why: "write validation.disabled to turn it off"},
@@ -66,6 +67,10 @@ var foreignKeys = []strict.Foreign{
 	{Key: "openshift.compatibility.acceptschema2", Verdict: strict.Refused, Unless: "true",
 		Why: "Docker schema 2 is always accepted"},
 }
+
+// foreignSuites is the variable of the OpenShift registry that no section has: left aside in silence, it would leave clients suites that
+// were to be refused.
+const foreignSuites = "OPENSHIFT_REGISTRY_HTTP_TLS_CIPHERSUITES"
 
 // otherNames are sections that have another name in another registry, where they mean the same.
 var otherNames = []strict.Renamed{

@@ -78,6 +78,11 @@ func decode(name string, data []byte, environ []string, read func(string) ([]byt
 		return nil, nil, err
 	}
 	doc.Override(environ, read)
+	for _, variable := range environ {
+		if name, value, _ := strings.Cut(variable, "="); name == foreignSuites && value != "" {
+			doc.Fail(name, "", "is of another registry: its list is http.tls.ciphersuites here (REGISTRY_HTTP_TLS_CIPHERSUITES)")
+		}
+	}
 	cloudFront(doc)
 	config := &Config{}
 	config.sources = doc.Decode(config)

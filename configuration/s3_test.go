@@ -28,6 +28,12 @@ func TestS3(t *testing.T) {
 	if c.Storage.S3 == nil || c.Storage.S3.SecretKey.Reveal() != "from-a-file" {
 		t.Errorf("storage is %+v", c.Storage)
 	}
+	for _, of := range []string{"S3", "S3AWS"} {
+		c = mustParse(t, "version: 0.1\nstorage: inmemory\n", "REGISTRY_STORAGE=s3aws", "REGISTRY_STORAGE_"+of+"_BUCKET=b", "REGISTRY_STORAGE_"+of+"_REGION=r")
+		if c.Storage.S3 == nil || c.Storage.S3.Bucket != "b" || c.Storage.InMemory != nil {
+			t.Errorf("REGISTRY_STORAGE=s3aws with %s is not storage.s3: %+v", of, c.Storage)
+		}
+	}
 	if c = mustParse(t, strings.Replace(bucket, "s3:", "s3aws:", 1)); c.Storage.S3 == nil || c.Storage.S3.Bucket != "b" {
 		t.Errorf("storage.s3aws is not storage.s3: %+v", c.Storage)
 	}

@@ -1,6 +1,7 @@
 package metrics
 
 import (
+	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -25,18 +26,21 @@ var reloadableNames = [reloadables]string{"configuration", "users", "groups", "c
 func (r Reloadable) String() string { return reloadableNames[r] }
 
 type reloads struct {
-	total [reloadables][2]prometheus.Counter // failed, done
-	ok    [reloadables]prometheus.Gauge
-	last  [reloadables]prometheus.Gauge
-	now   func() time.Time
+	mu     sync.Mutex
+	failed [reloadables]map[string]struct{}   // the sources that do
+	total  [reloadables][2]prometheus.Counter // failed, done
+	ok     [reloadables]prometheus.Gauge
+	last   [reloadables]prometheus.Gauge
+	now    func() time.Time
 }
 
-func newReloads(r *prometheus.Registry, now func() time.Time) reloads {
-	l := reloads{now: now}
+func newReloads(r *prometheus.Registry, now func() time.Time) *reloads {
+	l := &reloads{now: now}
 	total := counters(r, "berth_reloads_total", "Attempts to put something changed in force, by what and result.", "what", "result")
 	ok := gauges(r, "berth_last_reload_successful", "1 unless the last attempt failed, so that something older is in force.", "what")
 	last := gauges(r, "berth_last_reload_success_timestamp_seconds", "When what is in force was read, by what.", "what")
 	for w, name := range reloadableNames {
+		l.failed[w] = make(map[string]struct{})
 		l.total[w] = [2]prometheus.Counter{total.WithLabelValues(name, "failure"), total.WithLabelValues(name, "success")}
 		l.ok[w], l.last[w] = ok.WithLabelValues(name), last.WithLabelValues(name)
 		l.ok[w].Set(1)
@@ -45,16 +49,21 @@ func newReloads(r *prometheus.Registry, now func() time.Time) reloads {
 	return l
 }
 
-// Reloaded counts an attempt to put something changed in force.
-func (m *Metrics) Reloaded(what Reloadable, err error) {
-	l := &m.reloads
+// Reloaded counts an attempt to put in force what changed at one of the sources of what.
+func (m *Metrics) Reloaded(what Reloadable, source string, err error) {
+	l := m.reloads
+	l.mu.Lock()
+	defer l.mu.Unlock()
 	if err != nil {
 		l.total[what][0].Inc()
 		l.ok[what].Set(0)
+		l.failed[what][source] = struct{}{}
 		return
 	}
 	l.total[what][1].Inc()
-	l.ok[what].Set(1)
+	if delete(l.failed[what], source); len(l.failed[what]) == 0 {
+		l.ok[what].Set(1)
+	}
 	l.last[what].Set(float64(l.now().UnixMilli()) / 1000)
 }
 

@@ -28,7 +28,7 @@ type Metrics struct {
 	registry *prometheus.Registry
 	requests
 	store
-	reloads     reloads
+	reloads     *reloads
 	collections *collections
 }
 

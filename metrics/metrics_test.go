@@ -223,12 +223,17 @@ func TestGauges(t *testing.T) {
 		t.Errorf("the free space is %v", got)
 	}
 	now = now.Add(time.Minute)
-	m.Reloaded(Users, errors.New("bad"))
-	m.Reloaded(Groups, nil)
+	m.Reloaded(Users, "a file", errors.New("bad"))
+	m.Reloaded(Groups, "a file", nil)
+	m.Reloaded(Certificates, "a pair", errors.New("bad"))
+	m.Reloaded(Certificates, "another", nil)
+	m.Reloaded(Keys, "an issuer", errors.New("bad"))
+	m.Reloaded(Keys, "an issuer", nil)
 	for _, want := range []struct {
 		name, what string
 		value      float64
 	}{
+		{"berth_last_reload_successful", "certificates", 0}, {"berth_last_reload_successful", "keys", 1},
 		{"berth_last_reload_successful", "users", 0}, {"berth_last_reload_successful", "groups", 1},
 		{"berth_last_reload_success_timestamp_seconds", "users", 1000}, {"berth_last_reload_success_timestamp_seconds", "groups", 1060},
 	} {

@@ -13,6 +13,14 @@ var errTooLong = errors.New("the body is longer than announced")
 // errTooLarge says that a body of unknown size went on past the largest blob there may be.
 var errTooLarge = errors.New("the blob is larger than any may be")
 
+// A BodyError is of a body on its way into the store, and not of the store.
+type BodyError struct{ Err error }
+
+func (e *BodyError) Error() string { return e.Err.Error() }
+
+// Unwrap returns Err.
+func (e *BodyError) Unwrap() error { return e.Err }
+
 // An ingest is a body on its way into the store: a reader that counts and hashes what passes. Long bodies are hashed by
 // a goroutine of their own, so that receiving, hashing and writing overlap. Close it when done reading.
 type ingest struct {
@@ -52,16 +60,17 @@ func (g *ingest) Read(p []byte) (int, error) {
 	n, err := g.body.Read(p)
 	g.n += int64(n)
 	if g.limit >= 0 && g.n > g.limit {
-		return 0, errTooLong
+		return 0, &BodyError{errTooLong}
 	}
 	if g.room >= 0 && g.n > g.room {
-		return 0, errTooLarge
+		return 0, &BodyError{errTooLarge}
 	}
 	if g.hash != nil {
 		g.feed(p[:n])
 	}
 	if err != nil && err != io.EOF {
 		g.broken = err
+		err = &BodyError{err}
 		if g.lenient {
 			err = io.EOF
 		}

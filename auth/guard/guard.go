@@ -22,8 +22,9 @@ import (
 )
 
 // A Told is called for everything that takes effect by itself whenever it changes, such as a file: err says why what it says now
-// does not, and is nil when it does. It is safe for concurrent use.
-type Told func(what metrics.Reloadable, err error)
+// does not, and is nil when it does. The source is one of those of its kind: a key of the configuration, or an address. It is safe
+// for concurrent use.
+type Told func(what metrics.Reloadable, source string, err error)
 
 // A Guard lets clients in, with the rules in force. It is safe for concurrent use.
 type Guard struct {
@@ -35,6 +36,7 @@ type Guard struct {
 	passes  *pass.Office         // before all of them; nil: none
 	realm   string               // for Basic authentication
 	holder  *policy.Holder       // of the policy in rules, with the groups; nil when everybody may do everything
+	grouped bool                 // there is a file of groups; of one Apply at a time
 	rules   atomic.Pointer[rules]
 	mode    readOnlyMode
 	told    Told
@@ -62,7 +64,7 @@ func Open(ctx context.Context, c *configuration.Config, told Told) (*Guard, erro
 		return nil, err
 	}
 	if c.Auth.None == nil && c.Auth.Configured() {
-		g.holder = policy.NewHolder(r.policy, groups)
+		g.holder, g.grouped = policy.NewHolder(r.policy, groups), groups != nil
 	}
 	g.install(r)
 	return g, nil
@@ -83,7 +85,7 @@ func (g *Guard) openMethods(ctx context.Context, c *configuration.Config) (err e
 	}
 	if users := c.Auth.HTPasswd; users != nil {
 		g.realm = users.Realm
-		g.users, err = htpasswd.Open(users.Path, &htpasswd.Options{OnError: g.failed(metrics.Users), OnReload: g.reloaded(metrics.Users)})
+		g.users, err = htpasswd.Open(users.Path, &htpasswd.Options{OnError: g.failed(metrics.Users, "auth.htpasswd"), OnReload: g.reloaded(metrics.Users, "auth.htpasswd")})
 		if errors.Is(err, fs.ErrNotExist) {
 			err = fmt.Errorf("%w; make it by `berth user add %s NAME`", err, users.Path)
 		}
@@ -95,25 +97,27 @@ func (g *Guard) openMethods(ctx context.Context, c *configuration.Config) (err e
 	return nil
 }
 
+const groupsFile = "authorization.groupsfile"
+
 // openGroups returns nil when there is no file of groups.
 func (g *Guard) openGroups(c *configuration.Config) (*reload.File[*policy.Groups], error) {
 	path := c.Authorization.GroupsFile
 	if path == "" {
 		return nil, nil
 	}
-	groups, err := policy.OpenGroups(path, &reload.Options{OnError: g.failed(metrics.Groups), OnReload: g.reloaded(metrics.Groups)})
+	groups, err := policy.OpenGroups(path, &reload.Options{OnError: g.failed(metrics.Groups, groupsFile), OnReload: g.reloaded(metrics.Groups, groupsFile)})
 	if err != nil {
-		return nil, c.At("authorization.groupsfile", err)
+		return nil, c.At(groupsFile, err)
 	}
 	return groups, nil
 }
 
-func (g *Guard) failed(what metrics.Reloadable) func(error) {
-	return func(err error) { g.told(what, err) }
+func (g *Guard) failed(what metrics.Reloadable, source string) func(error) {
+	return func(err error) { g.told(what, source, err) }
 }
 
-func (g *Guard) reloaded(what metrics.Reloadable) func() {
-	return func() { g.told(what, nil) }
+func (g *Guard) reloaded(what metrics.Reloadable, source string) func() {
+	return func() { g.told(what, source, nil) }
 }
 
 // Realm is what clients are told to log in to with a password.
@@ -183,7 +187,7 @@ func (g *Guard) prepare(c *configuration.Config) (*rules, *reload.File[*policy.G
 	return r, groups, err
 }
 
-// Apply puts the rules of another configuration in force, or none of them.
+// Apply puts the rules of another configuration in force, or none of them. It is for one caller at a time.
 func (g *Guard) Apply(c *configuration.Config) error {
 	r, groups, err := g.prepare(c)
 	if err != nil {
@@ -196,6 +200,10 @@ func (g *Guard) Apply(c *configuration.Config) error {
 	}
 	if g.holder != nil {
 		g.holder.Replace(r.policy, groups)
+		if had := g.grouped; had || groups != nil {
+			g.told(metrics.Groups, groupsFile, nil) // those of the file that was read now, or none any more
+		}
+		g.grouped = groups != nil
 	}
 	g.install(r)
 	return nil

@@ -24,7 +24,9 @@ func parse(t *testing.T, sections ...string) *configuration.Config {
 
 func open(t *testing.T, c *configuration.Config) *Guard {
 	t.Helper()
-	g, err := Open(t.Context(), c, func(what metrics.Reloadable, err error) { t.Errorf("%v was reloaded: %v", what, err) })
+	g, err := Open(t.Context(), c, func(what metrics.Reloadable, source string, err error) {
+		t.Errorf("%v of %s was reloaded: %v", what, source, err)
+	})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -122,8 +124,10 @@ func TestReadOnlyMode(t *testing.T) {
 // TestDecide holds that an explanation says what the authorizer decides.
 func TestDecide(t *testing.T) {
 	bindings := "authorization: {bindings: [{subjects: ['user:ann'], roles: [registry-editor], repositories: ['team/**']}]}\n"
-	for _, sections := range []string{everybodyPulls + bindings, "auth: none\n", everybodyPulls} {
-		c := parse(t, inMemory, sections)
+	for _, sections := range []string{
+		inMemory + everybodyPulls + bindings, inMemory + "auth: none\n", inMemory + everybodyPulls, readOnly + everybodyPuts, readOnly + "auth: none\n", readOnly,
+	} {
+		c := parse(t, sections)
 		g := open(t, c)
 		for _, s := range []auth.Subject{{}, {Name: "ann"}, {Name: "bob"}} {
 			for _, want := range []auth.Access{{Action: auth.Pull, Repository: "team/a"}, {Action: auth.Push, Repository: "team/a"}, {Action: auth.Delete, Repository: "b"}} {
@@ -136,5 +140,32 @@ func TestDecide(t *testing.T) {
 				}
 			}
 		}
+	}
+}
+
+// TestGroupsMended breaks the file of groups, mends it, and reloads at once: that the groups are in force again is told by the
+// reload, since nobody looks at the file by what said otherwise.
+func TestGroupsMended(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "groups.yml")
+	write := func(text string) {
+		t.Helper()
+		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write("team: [ann]\n")
+	c := parse(t, inMemory, everybodyPuts, "authorization: {groupsfile: "+file+"}\n")
+	var told []error
+	g, err := Open(t.Context(), c, func(_ metrics.Reloadable, _ string, err error) { told = append(told, err) })
+	if err != nil {
+		t.Fatal(err)
+	}
+	write("team: nobody\n")
+	if err := g.Apply(c); err == nil || len(told) != 0 {
+		t.Fatalf("a bad file: %v, and was told %v", err, told)
+	}
+	write("team: [bob]\n")
+	if err := g.Apply(c); err != nil || len(told) != 1 || told[0] != nil {
+		t.Fatalf("a good file: %v, and was told %v", err, told)
 	}
 }

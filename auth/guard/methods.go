@@ -31,7 +31,7 @@ func (g *Guard) openToken(ctx context.Context, c *configuration.Config) (*token.
 		Realm: t.Realm, Service: t.Service, Issuer: t.Issuer, RootCertBundle: t.RootCertBundle,
 		Refresh: t.Refresh, Client: jwt.Client{CA: t.CA}, Algorithms: t.SigningAlgorithms,
 		AutoRedirect: t.AutoRedirect, AutoRedirectPath: t.AutoRedirectPath,
-		OnError: g.failed(metrics.Keys), OnReload: g.reloaded(metrics.Keys),
+		OnError: g.failed(metrics.Keys, "auth.token"), OnReload: g.reloaded(metrics.Keys, "auth.token"),
 	}
 	var opened *token.Authenticator
 	var err error
@@ -57,12 +57,13 @@ func (g *Guard) openOIDC(c *configuration.Config) (*oidc.Authenticator, error) {
 	if c.Auth.OIDC == nil {
 		return nil, nil
 	}
-	o := oidc.Options{OnError: g.failed(metrics.Keys), OnReload: g.reloaded(metrics.Keys)}
+	var o oidc.Options
 	for n, i := range c.Auth.OIDC.Issuers {
 		issuer := oidc.Issuer{
 			URL: i.URL, Audiences: i.Audiences, JWKS: i.JWKS, Refresh: i.Refresh,
 			Client: jwt.Client{CA: i.CA, TokenFile: i.TokenFile},
 			User:   i.User, UserPrefix: i.UserPrefix, Conditions: i.Conditions,
+			OnError: g.failed(metrics.Keys, i.URL), OnReload: g.reloaded(metrics.Keys, i.URL),
 		}
 		for _, g := range i.Groups {
 			issuer.Groups = append(issuer.Groups, oidc.Groups(g))
@@ -137,7 +138,7 @@ func (g *Guard) openCertificates(c *configuration.Config) (err error) {
 		return nil
 	}
 	g.authorities, err = certificate.OpenAuthorities(c.HTTP.TLS.ClientCAs, &reload.Options{
-		OnError: g.failed(metrics.Certificates), OnReload: g.reloaded(metrics.Certificates),
+		OnError: g.failed(metrics.Certificates, "http.tls.clientcas"), OnReload: g.reloaded(metrics.Certificates, "http.tls.clientcas"),
 	})
 	if err != nil {
 		return c.At("http.tls.clientcas", err)

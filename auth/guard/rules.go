@@ -60,6 +60,9 @@ func CheckRules(c *configuration.Config) error {
 
 // Decide tells what a Guard of a configuration would decide, and why. No users are looked up.
 func Decide(c *configuration.Config, s auth.Subject, want auth.Access) (policy.Decision, error) {
+	if c.Storage.Maintenance.ReadOnly.Enabled && (want.Action == auth.Push || want.Action == auth.Delete) {
+		return policy.Decision{Reason: auth.ErrReadOnly.Error()}, nil
+	}
 	if c.Auth.None != nil || !c.Auth.Configured() {
 		return policy.Decision{Allowed: true, Reason: "nobody is authenticated here, so that everybody may do everything"}, nil
 	}
@@ -70,16 +73,13 @@ func Decide(c *configuration.Config, s auth.Subject, want auth.Access) (policy.D
 	if path := c.Authorization.GroupsFile; path != "" {
 		data, err := os.ReadFile(path)
 		if err != nil {
-			return policy.Decision{}, c.At("authorization.groupsfile", err)
+			return policy.Decision{}, c.At(groupsFile, err)
 		}
 		groups, err := policy.ParseGroups(path, data)
 		if err != nil {
-			return policy.Decision{}, c.At("authorization.groupsfile", err)
+			return policy.Decision{}, c.At(groupsFile, err)
 		}
 		r.policy = r.policy.With(groups)
-	}
-	if r.readOnly && (want.Action == auth.Push || want.Action == auth.Delete) {
-		return policy.Decision{Reason: auth.ErrReadOnly.Error()}, nil
 	}
 	return r.policy.Explain(s, want), nil
 }

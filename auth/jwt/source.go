@@ -25,9 +25,10 @@ type Options struct {
 	// to a file.
 	Refresh time.Duration
 	Client  Client
-	// OnError is told once of each error that keeps new keys from taking effect; those before stay in force.
+	// OnError is told once of each error that keeps new keys from taking effect; those before stay in force. It names the
+	// address or the file.
 	OnError func(error)
-	// OnReload is called after a changed file took effect.
+	// OnReload is called after a changed file took effect, and when keys can be fetched again that OnError was told of.
 	OnReload func()
 	// Now is the clock; by default [time.Now].
 	Now func() time.Time
@@ -44,6 +45,9 @@ func (o *Options) orDefaults() Options {
 	filled.Refresh = max(filled.Refresh, pause)
 	if filled.OnError == nil {
 		filled.OnError = func(error) {}
+	}
+	if filled.OnReload == nil {
+		filled.OnReload = func() {}
 	}
 	if filled.Now == nil {
 		filled.Now = time.Now
@@ -174,12 +178,15 @@ func (r *Remote) run() {
 	ctx, cancel := context.WithTimeout(context.Background(), maxTime)
 	defer cancel()
 	keys, err := r.fetch(ctx)
-	if r.done(keys, err) {
+	switch news := r.done(keys, err); {
+	case news && err != nil:
 		r.o.OnError(fmt.Errorf("fetch keys: %w", err))
+	case news:
+		r.o.OnReload()
 	}
 }
 
-// done records how an attempt ended, and reports whether it failed in a way that was not reported yet.
+// done records how an attempt ended, and reports whether that is not what was reported last.
 func (r *Remote) done(keys *Keys, err error) (news bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -193,9 +200,10 @@ func (r *Remote) done(keys *Keys, err error) (news bool) {
 		r.reported = err.Error()
 		return news
 	}
+	news = r.reported != ""
 	r.fetched, r.next, r.failures, r.reported = now, now.Add(pause), 0, ""
 	if r.keys == nil || r.keys.sum != keys.sum { // what was verified by the same keys stays verified
 		r.keys = keys
 	}
-	return false
+	return news
 }

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -156,7 +157,8 @@ func TestOutage(t *testing.T) {
 	key := jwttest.NewKey(t, "k", jose.ES256)
 	server, now := jwttest.Serve(t, false, key), newClock()
 	var told reports
-	s := source(t, server.URL+"/keys", &jwt.Options{Refresh: time.Minute, Now: now.Now, OnError: told.add})
+	var recovered atomic.Int32
+	s := source(t, server.URL+"/keys", &jwt.Options{Refresh: time.Minute, Now: now.Now, OnError: told.add, OnReload: func() { recovered.Add(1) }})
 	first := keysOf(t, s)
 	server.Answer(func(w http.ResponseWriter, _ *http.Request) { http.Error(w, "no", http.StatusBadGateway) })
 	for range 200 {
@@ -181,6 +183,7 @@ func TestOutage(t *testing.T) {
 		now.turn(time.Minute)
 		return keysOf(t, s) != first
 	})
+	eventually(t, "word of it", func() bool { return recovered.Load() == 1 })
 }
 
 // TestHangingIssuer has an issuer that answers no more. Its first attempt is waited for; nobody waits for the next ones.

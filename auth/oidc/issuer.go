@@ -21,9 +21,11 @@ type Issuer struct {
 	Audiences []string // a token must be for one of them
 
 	// JWKS is a file or an https:// address of its keys; when empty, they are found by discovery, at URL.
-	JWKS    string
-	Refresh time.Duration // see [jwt.Options]
-	Client  jwt.Client
+	JWKS     string
+	Client   jwt.Client
+	Refresh  time.Duration // see [jwt.Options], as the next two
+	OnError  func(error)
+	OnReload func()
 
 	// User is the claim that is the name of the user, by default sub; UserPrefix is put before it. Names of several issuers,
 	// or of a password file, are told apart by nothing but their prefix. Where the claim email names the user, or a group, or is

@@ -21,10 +21,6 @@ import (
 // Options of an Authenticator.
 type Options struct {
 	Issuers []Issuer // at least one
-	// OnError is told once of each error that keeps keys from being had or from taking effect; it names the address or the
-	// file. OnReload is called after a changed file took effect.
-	OnError  func(error)
-	OnReload func()
 
 	now func() time.Time
 }
@@ -56,7 +52,7 @@ func New(o Options) (*Authenticator, error) {
 			return nil, fmt.Errorf("the issuer %s occurs twice", config.URL)
 		}
 		compiled, err := compile(config, &jwt.Options{
-			Refresh: config.Refresh, Client: config.Client, OnError: o.OnError, OnReload: o.OnReload, Now: a.now,
+			Refresh: config.Refresh, Client: config.Client, OnError: config.OnError, OnReload: config.OnReload, Now: a.now,
 		})
 		if err != nil {
 			return nil, fmt.Errorf("the issuer %s: %w", config.URL, err)

@@ -49,16 +49,17 @@ func newWorld(t testing.TB, change func(one, two *Issuer)) *world {
 	w := &world{t: t, now: time.Now(), one: jwttest.NewKey(t, "k", jose.RS256), two: jwttest.NewKey(t, "k", jose.ES256)}
 	w.server = jwttest.Serve(t, true, w.one)
 	one := Issuer{URL: w.server.URL, Audiences: []string{"berth"}, Client: jwt.Client{CA: write(t, w.server.CA())}}
-	two := Issuer{URL: cluster, Audiences: []string{"other", "registry"}, JWKS: write(t, jwttest.Set(t, w.two))}
+	one.OnError = func(err error) {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		w.errs = append(w.errs, err)
+	}
+	two := Issuer{URL: cluster, Audiences: []string{"other", "registry"}, JWKS: write(t, jwttest.Set(t, w.two)), OnError: one.OnError}
 	if change != nil {
 		change(&one, &two)
 	}
 	var err error
-	w.Authenticator, err = New(Options{Issuers: []Issuer{one, two}, now: func() time.Time { return w.now }, OnError: func(err error) {
-		w.mu.Lock()
-		defer w.mu.Unlock()
-		w.errs = append(w.errs, err)
-	}})
+	w.Authenticator, err = New(Options{Issuers: []Issuer{one, two}, now: func() time.Time { return w.now }})
 	if err != nil {
 		t.Fatal(err)
 	}

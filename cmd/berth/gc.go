@@ -258,6 +258,9 @@ func (g *gcCommand) newHistory() *cobra.Command {
 		Use: "history", Short: "Tell what the last collections did, the newest first",
 		Example: "  berth gc history -n 3\n  berth gc history --json | jq '.[0]'", Args: usage(noArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if n < 1 {
+				return usageError{fmt.Errorf("--number must be at least 1, not %d", n)}
+			}
 			var reports []*gc.Report
 			err := g.ask(cmd.Context(), "/v1/gc/history?n="+strconv.Itoa(n), &reports, func(ctx context.Context, from *process.Stopped) (err error) {
 				reports, err = from.Collector.History(ctx, n)

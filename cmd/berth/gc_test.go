@@ -97,7 +97,7 @@ func TestGCOfARunningServer(t *testing.T) {
 	g.command(0, `(?s)collections: every 24h.*grace: 1s.*next: .*last: .* by berth\n.*links +`, "", "gc", "status")
 	g.command(0, `started .*\n.*berth .*well`, "", "gc", "history", "-n", "1")
 	g.command(0, `"id":`, "", "gc", "history", "--json")
-	g.command(1, "", "gc history: n must be a number", "gc", "history", "-n", "0")
+	g.command(2, "", "--number must be at least 1, not 0", "gc", "history", "-n", "0")
 	g.want(200, "ann", "GET", "/v2/team/app/manifests/"+kept, "")
 
 	commandTest{args: []string{"garbage-collect", filepath.Join(g.dir, "config.yml")}, code: 1,
@@ -148,6 +148,8 @@ func TestRemovalByCommands(t *testing.T) {
 	}
 	g.want(403, "ann", "POST", "/v2/team/app/blobs/uploads/?digest="+digestOf(secret), secret)
 	g.command(0, "can be pushed", "", "purge", digestOf(secret), "--allow")
+	g.command(2, "", "contrary", "purge", digestOf(secret), "--allow", "--refuse")
+	g.command(2, "", "at least 1", "gc", "history", "-n", "-1")
 	g.pushBlob("team/app", secret)
 	g.command(0, "as a manifest: team/third", "", "purge", index)
 	g.want(404, "ann", "GET", "/v2/team/third/manifests/v1", "")

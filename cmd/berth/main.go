@@ -9,6 +9,7 @@ import (
 	"os"
 	"runtime"
 	"strings"
+	_ "time/tzdata" // the image has no zones, and gc.schedule is by the local time
 
 	"github.com/spf13/cobra"
 

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"net/http"
 	"strings"
@@ -55,6 +56,9 @@ func newPurge(env environment) *cobra.Command {
 			"read-only mode do. Whoever pulled the blob has it, and what a secret opens is to be locked anew all the same.",
 		Example: "  berth purge sha256:9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08 --refuse", Args: usage(cobra.ExactArgs(1)),
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if in.Refuse && in.Allow {
+				return usageError{errors.New("--refuse and --allow are contrary to each other")}
+			}
 			d, err := registry.ParseDigest(args[0])
 			if err != nil {
 				return usageError{err}
@@ -76,7 +80,6 @@ func newPurge(env environment) *cobra.Command {
 	r = newRemote(cmd, env)
 	cmd.Flags().BoolVar(&in.Refuse, "refuse", false, "refuse the blob from now on")
 	cmd.Flags().BoolVar(&in.Allow, "allow", false, "purge nothing, and let a blob that is refused be pushed again")
-	cmd.MarkFlagsMutuallyExclusive("refuse", "allow")
 	return cmd
 }
 

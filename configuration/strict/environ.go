@@ -255,6 +255,9 @@ func (e *environment) put(at *Tree, t reflect.Type, path []string, done string, 
 		alternatives = e.schema.choices(done, section)
 	}
 	if len(path) == 0 {
+		if value.kind == scalar && at.Get(value.text) == nil {
+			value.text = e.schema.alternative(done, value.text)
+		}
 		e.replace(at, value, alternatives, s)
 		return
 	}
@@ -312,6 +315,16 @@ func (e *environment) replace(at, value *Tree, alternatives []string, s setting)
 		}
 	}
 	at.chosen = choice{key, s.name, true}
+}
+
+// alternative returns what an alternative of a section is called here.
+func (s *Schema) alternative(section, name string) string {
+	for _, n := range s.Renamed {
+		if n.Other == Join(section, name) {
+			return strings.TrimPrefix(n.Key, section+".")
+		}
+	}
+	return name
 }
 
 // choose makes key the alternative of a section, in place of what the file has. It returns false when other variables

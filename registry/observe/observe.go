@@ -30,7 +30,9 @@ type Exchange struct {
 	Quiet   bool   // it only asks how the server is: not counted, and few of its like are in the access log
 	// Gone reports whether the client has left, where the context of the request does not tell before its body was read.
 	// Nil: the context tells.
-	Gone    func() bool
+	Gone func() bool
+	// Ended is called once it is known how the exchange ended, panics included. Nil: nobody asks.
+	Ended   func()
 	Outcome metrics.Outcome // of asking who sent it, and whether they may
 	start   time.Time
 	status  int
@@ -174,6 +176,9 @@ func Handler(next http.Handler, o Options, log logrus.FieldLogger) http.Handler 
 			cut := fault != nil && (isAbort(fault) || !x.panicked(fault, r, log))
 			if cut && x.status == 0 {
 				x.status = statusGone
+			}
+			if x.Ended != nil {
+				x.Ended()
 			}
 			x.report(o, r)
 			if cut {

@@ -20,7 +20,7 @@ import (
 // and without listening: an error joins all that it finds. It reads the files that auth and http.tls name, looks whose the folder of
 // the storage is, and fetches the keys of the token server.
 func Check(ctx context.Context, c *configuration.Config) error {
-	told := func(metrics.Reloadable, error) {}
+	told := func(metrics.Reloadable, string, error) {}
 	var authorities *certificate.Authorities
 	g, err := guard.Open(ctx, c, told)
 	if err == nil {

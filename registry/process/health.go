@@ -43,7 +43,13 @@ func (p process) watchStorage(store storage.Driver, reg *registry.Registry) {
 		changes("room", health.Room(disk.FreeSpace, p.limits.minFree.Load), func(error) string { return "the storage has too little room left" })
 	}
 	if disk, ok := storage.As[interface{ Writable() error }](store); ok {
-		p.writing.Look = disk.Writable
+		p.writing.Look = func() error {
+			err := disk.Writable()
+			if err != nil && p.metrics != nil {
+				p.metrics.StoreCalled(metrics.WriteRecord, 0, storeError(err)) // what would have failed is not tried
+			}
+			return err
+		}
 	}
 	p.writing.Try = func(ctx context.Context) error {
 		if p.guard.ReadOnly() {

@@ -26,9 +26,9 @@ func newMetrics(c *configuration.Config, version string) *metrics.Metrics {
 }
 
 // count counts what took effect while the server ran, or why it did not.
-func (p process) count(what metrics.Reloadable, err error) {
+func (p process) count(what metrics.Reloadable, source string, err error) {
 	if p.metrics != nil {
-		p.metrics.Reloaded(what, err)
+		p.metrics.Reloaded(what, source, err)
 	}
 }
 
@@ -90,6 +90,8 @@ func storeError(err error) metrics.StoreError {
 	switch {
 	case err == nil, errors.Is(err, storage.ErrConflict), errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
 		return metrics.NoError
+	case isOfBody(err):
+		return metrics.NoError
 	case errors.Is(err, fs.ErrNotExist):
 		return metrics.NotFound
 	case errors.Is(err, storage.ErrInvalidKey):
@@ -104,6 +106,12 @@ func storeError(err error) metrics.StoreError {
 		return metrics.StoreUnavailable
 	}
 	return metrics.UnknownError
+}
+
+// isOfBody reports whether a client is to blame, which left, say.
+func isOfBody(err error) bool {
+	_, ok := errors.AsType[*registry.BodyError](err)
+	return ok
 }
 
 func recordOf(key string) metrics.Record {

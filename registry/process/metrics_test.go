@@ -4,11 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"syscall"
 	"testing"
 
 	"berth/metrics"
+	"berth/registry"
 	"berth/storage"
 	"berth/storage/measured"
 )
@@ -19,6 +21,7 @@ func TestStoreError(t *testing.T) {
 		want metrics.StoreError
 	}{
 		{nil, metrics.NoError}, {storage.ErrConflict, metrics.NoError}, {context.Canceled, metrics.NoError},
+		{&registry.BodyError{Err: io.ErrUnexpectedEOF}, metrics.NoError},
 		{&fs.PathError{Err: fs.ErrNotExist}, metrics.NotFound}, {storage.ErrInvalidKey, metrics.InvalidKey},
 		{storage.ErrReadOnly, metrics.ReadOnlyFilesystem}, {storage.ErrNoSpace, metrics.NoSpace}, {syscall.EFBIG, metrics.FileTooLarge},
 		{storage.ErrUnavailable, metrics.StoreUnavailable}, {errors.New("x"), metrics.UnknownError},

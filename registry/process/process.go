@@ -76,6 +76,7 @@ func serve(ctx context.Context, file string, c *configuration.Config, warnings [
 	for _, w := range warnings {
 		log.Warn(w.String())
 	}
+	signal.Ignore(syscall.SIGPIPE) // whoever reads the log or the access log may end; transfers go on
 	hangups := make(chan os.Signal, 1)
 	signal.Notify(hangups, syscall.SIGHUP)
 	defer signal.Stop(hangups)
@@ -125,7 +126,15 @@ func (p process) closeTracer() {
 func (p process) storeOptions() open.Options {
 	o := storeOptions(p.metrics, p.storeFailed, func(text string) { p.log.Warn(text) })
 	if p.tracer != nil {
-		o.Spans = p.tracer.Call
+		o.Spans = func(ctx context.Context, operation, key string) (context.Context, func(error)) {
+			ctx, end := p.tracer.Call(ctx, operation, key)
+			return ctx, func(err error) {
+				if class := storeError(err); class == metrics.NoError || class == metrics.NotFound {
+					err = nil // an answer like others
+				}
+				end(err)
+			}
+		}
 	}
 	return o
 }
@@ -198,11 +207,11 @@ func newInstance() string {
 }
 
 // reloaded is told of what the guard reads again by itself.
-func (p process) reloaded(what metrics.Reloadable, err error) {
+func (p process) reloaded(what metrics.Reloadable, source string, err error) {
 	if err != nil {
 		p.log.Error(err.Error())
 	} else {
 		p.log.Info("reloaded the " + what.String())
 	}
-	p.count(what, err)
+	p.count(what, source, err)
 }

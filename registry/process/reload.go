@@ -59,7 +59,7 @@ func (r *reloader) reload() (admin.Reloaded, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	done, err := r.attempt()
-	r.count(metrics.Configuration, err)
+	r.count(metrics.Configuration, r.file, err)
 	if err != nil {
 		r.log.WithError(err).Error("the configuration was not reloaded; what was in force stays in force")
 		return done, err

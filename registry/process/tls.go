@@ -24,7 +24,7 @@ func openTLS(c *configuration.Config, authorities *certificate.Authorities, told
 	o := server.TLSOptions{
 		MinVersion: tls.VersionTLS12, CipherSuites: section.CipherSuites,
 		ClientCAs: authorities, ClientAuth: section.ClientAuth, Log: log,
-		OnReload: func(err error) { told(metrics.Certificates, err) },
+		OnReload: func(setting string, err error) { told(metrics.Certificates, setting, err) },
 	}
 	if section.MinimumTLS == "tls1.3" {
 		o.MinVersion = tls.VersionTLS13

@@ -43,8 +43,8 @@ type TLSOptions struct {
 	ClientCAs *certificate.Authorities
 	// ClientAuth is another rule, by distribution's name. "": as ClientCAs has it.
 	ClientAuth string
-	// OnReload is told of each attempt to take certificates that changed. Nil: nobody is.
-	OnReload func(error)
+	// OnReload is told of each attempt to take certificates that changed, with their Setting. Nil: nobody is.
+	OnReload func(setting string, err error)
 	// Log is told of reloads and of certificates that end soon.
 	Log logrus.FieldLogger
 }
@@ -82,7 +82,7 @@ func OpenTLS(o TLSOptions) (*TLS, error) {
 		return nil, errors.New("open TLS: there is no certificate")
 	}
 	if o.OnReload == nil {
-		o.OnReload = func(error) {}
+		o.OnReload = func(string, error) {}
 	}
 	t := &TLS{byName: map[string]*pair{}, files: o.Certificates, log: o.Log}
 	for _, files := range o.Certificates {
@@ -119,11 +119,11 @@ func openPair(files CertificateFile, o TLSOptions) (*pair, error) {
 	p, err := reload.Open(files.Certificate, maxPEM, parse, &reload.Options{
 		OnError: func(err error) {
 			o.Log.Error((&SettingError{files.Setting, err}).Error())
-			o.OnReload(err)
+			o.OnReload(files.Setting, err)
 		},
 		OnReload: func() {
 			o.Log.Info(files.Setting + ": reloaded " + files.Certificate)
-			o.OnReload(nil)
+			o.OnReload(files.Setting, nil)
 		},
 	})
 	if err != nil {

@@ -1,6 +1,7 @@
 package server
 
 import (
+	"cmp"
 	"net/http"
 
 	"berth/registry/observe"
@@ -20,7 +21,10 @@ func (s *Server) traced(next http.Handler) http.Handler {
 		}
 		x := observe.Of(w, r)
 		ctx, end := s.o.Tracer.Request(r)
-		defer func() { end(trace.Answer{ID: x.ID, Route: x.Route().String(), Status: x.Status(), Sent: x.Written()}) }()
+		x.Ended = func() {
+			status := cmp.Or(x.Status(), http.StatusOK) // which is what net/http answers where nothing was written
+			end(trace.Answer{ID: x.ID, Route: x.Route().String(), Status: status, Sent: x.Written()})
+		}
 		next.ServeHTTP(w, r.WithContext(ctx))
 	})
 }
