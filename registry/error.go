@@ -91,5 +91,9 @@ func storeError(operation string, err error) error {
 	}
 }
 
-func isAbsent(err error) bool   { return errors.Is(err, fs.ErrNotExist) }
-func isConflict(err error) bool { return errors.Is(err, storage.ErrConflict) }
+func isAbsent(err error) bool { return errors.Is(err, fs.ErrNotExist) }
+
+// isConflict reports whether a condition did not hold, and nothing else went wrong: that others could not be told of a deletion does.
+func isConflict(err error) bool {
+	return errors.Is(err, storage.ErrConflict) && !errors.Is(err, storage.ErrUnavailable)
+}

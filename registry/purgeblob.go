@@ -37,6 +37,9 @@ func (r *Registry) PurgeBlob(ctx context.Context, d Digest, refuse bool) (PurgeB
 	if err == nil {
 		err = r.unlinkEverywhere(ctx, d, &result)
 	}
+	if err == nil { // of the record, which may have had the bytes, and of what a purge that was cut short removed
+		err = r.tell(ctx)
+	}
 	return result, storeError("purge "+d.s, err)
 }
 

@@ -141,8 +141,10 @@ func (r *Registry) remove(ctx context.Context, key string) (existed bool, err er
 	for attempt := 0; ; attempt++ {
 		info, statErr := r.store.Stat(ctx, key)
 		switch {
+		case isAbsent(statErr) && existed: // a reply was lost, or others could not be told
+			return existed, r.tell(ctx)
 		case isAbsent(statErr):
-			return existed, nil // the reply of a deletion may have been lost
+			return existed, nil
 		case statErr != nil:
 			return existed, statErr
 		case errors.Is(err, storage.ErrUnavailable):
@@ -157,6 +159,16 @@ func (r *Registry) remove(ctx context.Context, key string) (existed bool, err er
 			return existed, err
 		}
 	}
+}
+
+// tell has every process that shares the store forget what it keeps in memory of it, as a deletion that succeeds does.
+func (r *Registry) tell(ctx context.Context) error {
+	text := []byte(randomHex(16))
+	_, err := r.store.Put(ctx, EpochKey, storage.NewContent(text), int64(len(text)), storage.Cond{})
+	if err != nil {
+		return fmt.Errorf("tell other processes of a deletion: %w", err)
+	}
+	return nil
 }
 
 // fresh reports whether a record was touched recently enough to rely on it without rewriting it.

@@ -2,6 +2,7 @@ package registry_test
 
 import (
 	"context"
+	"io"
 	"slices"
 	"strings"
 	"testing"
@@ -9,6 +10,7 @@ import (
 
 	"berth/registry"
 	"berth/storage"
+	"berth/storage/cached"
 	"berth/storage/storagetest"
 )
 
@@ -55,6 +57,86 @@ func TestRemove(t *testing.T) {
 		}
 		if !cut {
 			return
+		}
+	}
+}
+
+// A telling store notes whether what others may have in memory was changed since they were last told.
+type telling struct {
+	storage.Driver
+	untold bool
+}
+
+func (d *telling) Put(ctx context.Context, key string, r io.Reader, size int64, cond storage.Cond) (storage.Info, error) {
+	_, err := d.Driver.Stat(ctx, key)
+	replaces := err == nil && registry.IsStable(key)
+	info, err := d.Driver.Put(ctx, key, r, size, cond)
+	if err == nil {
+		d.untold = (d.untold || replaces) && key != registry.EpochKey
+	}
+	return info, err
+}
+
+func (d *telling) Delete(ctx context.Context, key string, cond storage.Cond) error {
+	err := d.Driver.Delete(ctx, key, cond)
+	d.untold = d.untold || err == nil && registry.IsStable(key)
+	return err
+}
+
+// TestDeletionsAreTold fails each call of a deletion in every way: what is acknowledged was told to the other replicas, and a purge
+// that is repeated is, too.
+func TestDeletionsAreTold(t *testing.T) {
+	for _, c := range []struct {
+		name string
+		do   func(f *fixture, p registry.Repository, blob, manifest registry.Digest) error
+	}{
+		{"a blob", func(f *fixture, p registry.Repository, blob, _ registry.Digest) error {
+			return p.DeleteBlob(f.Context(), blob)
+		}},
+		{"a manifest", func(f *fixture, p registry.Repository, _, manifest registry.Digest) error {
+			return p.DeleteManifest(f.Context(), manifest)
+		}},
+		{"a repository", func(f *fixture, p registry.Repository, _, _ registry.Digest) error {
+			_, err := p.Remove(f.Context(), false)
+			return err
+		}},
+		{"purge", func(f *fixture, _ registry.Repository, blob, _ registry.Digest) error {
+			_, err := f.registry.PurgeBlob(f.Context(), blob, false)
+			return err
+		}},
+	} {
+		for _, immutable := range []bool{false, true} {
+			for _, w := range ways {
+				for n, hit := 1, true; hit; n++ {
+					told := &telling{Driver: newStore()}
+					flaky := storagetest.NewFlaky(told)
+					shared := cached.NewShared(flaky, registry.EpochKey, registry.IsStable, nil)
+					o := &registry.Options{Reads: shared.Reads()}
+					if immutable {
+						o.Immutable = func(registry.Name, registry.Tag) bool { return false }
+					}
+					f := newFixture(t, shared, o)
+					p := f.repository("a")
+					blob := f.pushBlob(p, "content")
+					m := f.put(p, "v1", image("", blob))
+					told.untold = false
+					flaky.Plan(func(c storagetest.Call) (fault storagetest.Fault) {
+						if c.N == n || w.outage && c.N > n {
+							fault.Mode = w.mode
+						}
+						return fault
+					})
+					err := c.do(f, p, blob, m.Digest)
+					hit = flaky.Faults() > 0
+					flaky.Plan(nil)
+					if err == nil && told.untold {
+						t.Errorf("%s, %s at call %d: acknowledged, and others were not told", c.name, w.name, n)
+					}
+					if err = c.do(f, p, blob, m.Digest); c.name == "purge" && (err != nil || told.untold) {
+						t.Errorf("%s, %s at call %d: repeated, and others were not told, or %v", c.name, w.name, n, err)
+					}
+				}
+			}
 		}
 	}
 }
