@@ -136,6 +136,9 @@ func (d *Driver) content(ctx context.Context, key string) (content, error) {
 
 // load returns the content of a key, durable or not.
 func (d *Driver) load(path, key string) (content, error) {
+	if d.traits.cachesNames && d.lookAgain(path) {
+		return load(path, key)
+	}
 	c, err := load(path, key)
 	if errors.Is(err, fs.ErrNotExist) && d.lookAgain(path) {
 		return load(path, key)
@@ -143,8 +146,8 @@ func (d *Driver) load(path, key string) (content, error) {
 	return c, err
 }
 
-// lookAgain is called when nothing is at path. What is shared may be on a server, whose client remembers for a minute that a name is
-// not there, although others make it meanwhile. Opening its folder has the client ask (nfs(5), close-to-open consistency).
+// lookAgain has the client of a server, where what is shared may be, ask for the folder of a path, by opening it: it remembers for a
+// minute what names led to, and which were not there, although others change that meanwhile. Nothing is done where nobody else is.
 func (d *Driver) lookAgain(path string) bool {
 	for dir := filepath.Dir(path); d.folders.strangers && len(dir) >= len(d.objects); dir = filepath.Dir(dir) {
 		if f, err := os.Open(dir); err == nil {

@@ -39,6 +39,9 @@ type traits struct {
 	unaware bool
 	// direct says that large writes gain from passing the system's memory by: they are of a disk in this machine.
 	direct bool
+	// cachesNames says that what a name leads to is remembered for a while, although others change it on a server, until its folder is
+	// opened: close-to-open consistency, nfs(5).
+	cachesNames bool
 }
 
 type realSystem struct{}

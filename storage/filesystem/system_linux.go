@@ -115,6 +115,8 @@ func traitsOf(root *os.File) traits {
 		return traits{orders: true, syncsWhole: true} // nothing survives a crash
 	case unix.XFS_SUPER_MAGIC:
 		return traits{orders: true, syncsWhole: kernelAtLeast(5, 17), unaware: true, direct: true}
+	case unix.NFS_SUPER_MAGIC:
+		return traits{cachesNames: true}
 	case unix.EXT4_SUPER_MAGIC: // also of ext2 and ext3
 		journal := hasJournal(root)
 		return traits{orders: journal, syncsWhole: journal && kernelAtLeast(5, 17), direct: true}
