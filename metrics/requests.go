@@ -104,7 +104,7 @@ func (q *requests) watchFlights(r *prometheus.Registry) {
 	}
 	gauge("imageregistry_http_in_flight_requests", "A gauge of requests currently being served by the registry.", nil,
 		func(Route) bool { return true })
-	gauge("berth_uploads_in_progress", "Requests that are receiving bytes of a blob now.", nil,
+	gauge("berth_uploads_in_progress", "Requests that send bytes of a blob now, or wait for their turn to.", nil,
 		func(route Route) bool { return infoOf(route).uploads })
 	for route := range routes {
 		gauge("berth_http_in_flight_requests", "Requests being served now, by route.", prometheus.Labels{"route": route.String()},
@@ -121,9 +121,7 @@ func (m *Metrics) Served(r Request) {
 	c.byStatus[min(max(r.Status, 100), 599)-100].Add(1)
 	c.took.observe(int64(r.Took))
 	c.sent.observe(r.Sent)
-	if r.Received > 0 {
-		c.received.observe(r.Received)
-	}
+	c.received.observe(r.Received)
 	m.requests.took[r.Route].Observe(r.Took.Seconds())
 	m.outcomes[r.Outcome].Add(1)
 	if r.Entered {

@@ -348,11 +348,17 @@ func printWhy(w io.Writer, y *gc.Why) error {
 	return err
 }
 
+// isUnserved reports whether an error says that there is nobody to ask.
+func isUnserved(err error) bool {
+	_, noSocket := errors.AsType[noSocketError](err)
+	_, nobody := errors.AsType[*admin.NobodyError](err)
+	return noSocket || nobody && (errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ECONNREFUSED))
+}
+
 // ask asks the server; where none answers, look looks into the store itself.
 func (g *gcCommand) ask(ctx context.Context, path string, out any, look func(context.Context, *process.Stopped) error) error {
 	err := g.remote.do(ctx, http.MethodGet, path, nil, out)
-	var nobody *admin.NobodyError
-	if !errors.As(err, &nobody) || g.remote.socket != "" || !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, syscall.ECONNREFUSED) {
+	if g.remote.socket != "" || !isUnserved(err) {
 		return err
 	}
 	ctx, stop := signal.NotifyContext(ctx, syscall.SIGINT, syscall.SIGTERM) // what was opened is to be closed

@@ -307,6 +307,8 @@ func TestNobodyServes(t *testing.T) {
 		{args: []string{"reload", "--socket", "/nowhere/at-all"}, code: 1, stderr: "^berth: reload: no server answers: there is no socket /nowhere/at-all"},
 		{args: []string{"status", "--config", config("memory.yml", "inmemory\n")}, code: 1, stderr: "has no socket for commands: set http.admin.socket"},
 		{args: []string{"status", "--config", config("off.yml", "inmemory\nhttp: {admin: {disabled: true}}\n")}, code: 1, stderr: "turns the socket for commands off"},
+		{args: []string{"gc", "history", "--config", config("own.yml", "{filesystem: {rootdirectory: "+dir+"/store}}\nhttp: {admin: {disabled: true}}\n")}, code: 1, stderr: "(?s)turns the socket.*nor can this command look itself: there is no storage at"},
+		{args: []string{"gc", "history", "--config", config("memory.yml", "inmemory\n")}, code: 1, stderr: "has no socket for commands"},
 		{args: []string{"status", "--config", dir + "/none"}, code: 1, stderr: "^berth: status: read the configuration: .*none"},
 		{args: []string{"readonly"}, stdout: "(?s)holds until.*Examples:.*Available Commands:"},
 		{args: []string{"readonly", "maybe"}, code: 2, stderr: `readonly has no command "maybe"`},

@@ -76,12 +76,17 @@ func (r *remote) find() (string, error) {
 	socket, _ := c.AdminSocket()
 	switch {
 	case c.HTTP.Admin.Disabled:
-		return "", fmt.Errorf("%s turns the socket for commands off (http.admin.disabled)", file)
+		return "", noSocketError(file + " turns the socket for commands off (http.admin.disabled)")
 	case socket == "":
-		return "", fmt.Errorf("%s has no socket for commands: set http.admin.socket and restart the server", file)
+		return "", noSocketError(file + " has no socket for commands: set http.admin.socket and restart the server")
 	}
 	return socket, nil
 }
+
+// A noSocketError says why a server cannot be asked, whether or not one runs.
+type noSocketError string
+
+func (e noSocketError) Error() string { return string(e) }
 
 // printJSON prints a value for programs.
 func printJSON(w io.Writer, value any) error {
