@@ -65,8 +65,8 @@ func (p Repository) checkTag(ctx context.Context, t Tag, push ManifestPush) (tag
 		return tagBefore{}, storeError("read a tag", err)
 	}
 	var history []tagState
-	if err := json.Unmarshal(payload, &history); err != nil {
-		return tagBefore{}, storeError("read a tag", fmt.Errorf("the history of %s is damaged: %w", p.tagKey(t), err))
+	if json.Unmarshal(payload, &history) != nil {
+		history = nil // what is damaged is lost: where the tag is now, the header says
 	}
 	before := tagBefore{cond: storage.Match(info.Rev), states: append([]tagState{rec.tagState}, history...)}
 	if i := slices.IndexFunc(before.states, func(s tagState) bool { return s.Push == push.id }); i >= 0 {

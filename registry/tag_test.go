@@ -181,6 +181,38 @@ func TestTagHistory(t *testing.T) {
 
 // TestTagMovesWhileRead deletes what a tag named right when it is read, after the tag moved on: at no moment was there
 // no such tag.
+func TestDamagedTagHistory(t *testing.T) {
+	immutable := func(_ registry.Name, tag registry.Tag) bool { return tag.String() == "stays" }
+	f := newFixture(t, nil, &registry.Options{Immutable: immutable})
+	p := f.repository("a")
+	blob := f.pushBlob(p, "blob")
+	first, second := image("first", blob), image("second", blob)
+	const key, locked = "repositories/a/_tags/v1", "repositories/a/_tags/stays"
+	f.put(p, "v1", second)
+	f.put(p, "v1", first)
+	f.put(p, "stays", first)
+	for _, k := range []string{key, locked} {
+		header, _, _ := bytes.Cut(f.read(k), []byte("\n"))
+		f.overwrite(k, append(slices.Clip(header), "\n[{\"digest\":\"sha256:0\"},{"...))
+	}
+	at := []registry.Digest{digestOf(second)}
+	_, err := p.PutManifest(t.Context(), registry.ManifestPush{Reference: ref(t, "v1"), Body: second, IfMatch: at})
+	wantCode(t, "a push that wants the tag elsewhere", err, registry.PreconditionFailed)
+	_, err = push(t.Context(), p, "stays", second)
+	wantCode(t, "a push that moves an immutable tag", err, registry.Denied)
+	f.put(p, "stays", first)
+	f.put(p, "v1", second)
+	if got := f.at(p, "v1"); got != digestOf(second).String() {
+		t.Errorf("the tag is at %q", got)
+	}
+	for k, n := range map[string]int{key: 1, locked: 0} {
+		var history []map[string]any
+		if _, payload, _ := bytes.Cut(f.read(k), []byte("\n")); json.Unmarshal(payload, &history) != nil || len(history) != n {
+			t.Errorf("the history of %s is %s", k, payload)
+		}
+	}
+}
+
 func TestTagMovesWhileRead(t *testing.T) {
 	store := &hooked{Driver: newStore()}
 	f := newFixture(t, store, nil)
