@@ -47,8 +47,8 @@ func (p Repository) checkRemoval(ctx context.Context) error {
 		if err != nil {
 			return storeError("look what the repository "+p.name.s+" has", err)
 		}
-		there = true
 		k := ParseKey(key)
+		there = there || k.Kind != ReferrersKind // pages that list nothing may stay
 		if k.Kind != TagKind || p.immutable == nil {
 			continue
 		}

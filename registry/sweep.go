@@ -2,6 +2,7 @@ package registry
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"berth/storage"
@@ -71,7 +72,7 @@ func (p Repository) SweepReferrer(ctx context.Context, subject, d Digest, dryRun
 }
 
 // SweepReferrers removes a page of referrers that lists nothing, if nothing was added to it since it was listed. A sealed
-// page stays: it leads on to the next.
+// page stays: it leads on to the next; see [Repository.SweepPages].
 func (r *Registry) SweepReferrers(ctx context.Context, key string, before time.Time) (bool, error) {
 	var rec referrersRecord
 	payload, info, err := read(ctx, r.store, key, &rec)
@@ -85,6 +86,31 @@ func (r *Registry) SweepReferrers(ctx context.Context, key string, before time.T
 		return false, ignoreConflict(err)
 	}
 	return true, nil
+}
+
+// SweepPages removes the last pages of the referrers of a subject that list nothing, also sealed ones, and returns how many.
+// Nobody else may use the store: who has read a sealed page is about to go on to the next, and nobody would find that.
+func (p Repository) SweepPages(ctx context.Context, subject Digest) (n int, err error) {
+	var empty []storage.Info
+	for page := 0; ; page++ {
+		list, info, err := p.readReferrers(ctx, subject, page)
+		if isAbsent(err) {
+			break
+		}
+		if err != nil {
+			return 0, err
+		}
+		if empty = append(empty, info); len(list) > 0 {
+			empty = nil
+		}
+	}
+	for _, info := range slices.Backward(empty) {
+		if err := p.store.Delete(ctx, info.Key, storage.Match(info.Rev)); err != nil {
+			return n, ignoreConflict(err)
+		}
+		n++
+	}
+	return n, nil
 }
 
 func ignoreAbsent(err error) error {

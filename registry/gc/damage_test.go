@@ -205,6 +205,63 @@ func TestDamagedReferrers(t *testing.T) {
 	f.clean()
 }
 
+// TestSealedPages wants pages of referrers that list nothing any more to go when nobody else uses the store, those after one that
+// lists something, too; and a repository of which nothing else is left to be none.
+func TestSealedPages(t *testing.T) {
+	f := newFixture(t, gc.Options{})
+	p := f.repository("a")
+	config := f.push(p, "config")
+	subject := f.put(p, "v1", image("", config))
+	signature := f.put(p, "", image(subject.String(), config))
+	pages := p.Referring() + "sha256/" + subject.Hex() + "/"
+	listed, _, err := storage.ReadAll(t.Context(), f.store, pages+"0", 1<<20)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, list, _ := strings.Cut(string(listed), "\n")
+	for page, body := range map[string]string{"0": `{"nonce":"a","sealed":true}` + "\n[]", "1": `{"nonce":"b","sealed":true}` + "\n" + list,
+		"2": `{"nonce":"c","sealed":true}` + "\n[]", "3": `{"nonce":"d","sealed":true}` + "\n[]"} {
+		if _, err := f.store.Put(t.Context(), pages+page, strings.NewReader(body), int64(len(body)), storage.Cond{}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	left := func() string {
+		var names []string
+		for _, key := range f.keys() {
+			if name, ok := strings.CutPrefix(key, pages); ok {
+				names = append(names, name)
+			}
+		}
+		return strings.Join(names, " ")
+	}
+	f.clock.advance(2 * grace)
+	f.clean()
+	if got := left(); got != "0 1 2 3" {
+		t.Errorf("beside others, who may be about to go on from a sealed page, a collection left %q", got)
+	}
+	f.run(gc.RunOptions{Alone: true})
+	if got := left(); got != "0 1" {
+		t.Errorf("alone it left %q", got)
+	}
+	if all, _, err := p.Referrers(t.Context(), subject, "", "", 1<<20); err != nil || len(all) != 1 {
+		t.Errorf("%d referrers, %v", len(all), err)
+	}
+	for _, d := range []registry.Digest{signature, subject} {
+		if err := p.DeleteManifest(t.Context(), d); err != nil {
+			t.Fatal(err)
+		}
+	}
+	f.clock.advance(2 * grace)
+	f.clean()
+	if _, err := p.Remove(t.Context(), false); registry.CodeOf(err) != registry.NameUnknown || left() == "" {
+		t.Errorf("to remove a repository of which there are but pages %q: %v", left(), err)
+	}
+	f.run(gc.RunOptions{Alone: true})
+	if keys := f.keys(); len(keys) != 0 {
+		t.Errorf("in the end there is %q", keys)
+	}
+}
+
 // TestDamagedBlobRecord wants a blob record that cannot be read to keep all data objects, its own among them, until it is
 // healed by a push.
 func TestDamagedBlobRecord(t *testing.T) {

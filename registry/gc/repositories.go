@@ -206,15 +206,31 @@ func (r *run) sweepHint(ctx context.Context, l *Layer, p registry.Repository, k 
 
 // sweepReferrers takes manifests that are gone from the pages of referrers, and removes empty pages.
 func (r *run) sweepReferrers(ctx context.Context, l *Layer, p registry.Repository, present *marks) error {
+	subjects := map[registry.Digest]bool{} // kept only where nobody else uses the store
 	for info, err := range r.scan.List(ctx, p.Referring(), "") {
 		if err != nil {
 			return r.failed(ctx, l, err)
 		}
 		l.count(&l.Examined, 1)
+		if r.alone && !r.dry {
+			subjects[registry.ParseKey(info.Key).Digest] = true
+		}
 		if err := r.sweepPage(ctx, l, p, present, info); err != nil {
 			if err := r.failed(ctx, l, err); err != nil {
 				return err
 			}
+		}
+	}
+	for subject := range subjects {
+		n, err := p.SweepPages(ctx, subject)
+		for range n {
+			r.removed(l, Finding{Key: p.Referring() + subject.String(), Why: "a page of referrers that lists nothing"})
+		}
+		if err != nil {
+			err = r.failed(ctx, l, fmt.Errorf("the referrers of %s: %w", subject, err))
+		}
+		if err != nil {
+			return err
 		}
 	}
 	return nil

@@ -250,6 +250,10 @@ func (w *world) checkLeft(uploads bool) {
 			if !slices.ContainsFunc(manifests, func(m registry.Key) bool { return m.Repository == k.Repository && m.Digest == k.Digest }) {
 				w.fail("the hint %s leads from a manifest that is gone", info.Key)
 			}
+		case registry.ReferrersKind:
+			if listed, ok := w.header(info.Key, &struct{}{}); ok && len(listed) <= len("null") {
+				w.fail("the page of referrers %s lists nothing", info.Key)
+			}
 		case registry.TagKind:
 			var tag struct{ Digest string }
 			w.header(info.Key, &tag)
