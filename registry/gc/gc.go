@@ -182,7 +182,11 @@ func (c *Collector) Run(ctx context.Context, o RunOptions) (*Report, error) {
 
 // takeLease takes the lease of the one that works. Where there is no room for it, the run that may make some goes without.
 func (c *Collector) takeLease(ctx context.Context) (held context.Context, release func(context.Context) error, err error) {
-	held, l, err := lease.Take(ctx, c.store, leaseName, c.o.Holder, &lease.Options{Now: c.o.Now})
+	now := c.o.Now
+	if at, _, err := c.registry.StoreTime(ctx); err == nil { // which dates leases; if it does not tell, the lease will say why
+		now = func() time.Time { return at }
+	}
+	held, l, err := lease.Take(ctx, c.store, leaseName, c.o.Holder, &lease.Options{Now: now})
 	switch {
 	case errors.Is(err, lease.ErrHeld):
 		return nil, nil, fmt.Errorf("%w: %w", ErrBusy, err)

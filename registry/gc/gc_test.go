@@ -321,9 +321,11 @@ func TestHistory(t *testing.T) {
 	}
 }
 
+// TestOneAtATime wants a run to be refused beside another, also on a machine whose clock is ahead by more than leases last.
 func TestOneAtATime(t *testing.T) {
 	f := newFixture(t, gc.Options{})
-	other := gc.New(f.store, f.registry, gc.Options{Now: f.clock.now, Elapsed: f.clock.elapsed, Holder: "other"})
+	ahead := func() time.Time { return f.clock.now().Add(2 * time.Minute) }
+	other := gc.New(f.store, f.registry, gc.Options{Now: ahead, Elapsed: f.clock.elapsed, Holder: "other"})
 	var nested error
 	f.push(f.repository("a"), "x")
 	f.clock.advance(2 * grace)

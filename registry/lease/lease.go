@@ -37,7 +37,7 @@ type record struct {
 // Options: nil means defaults.
 type Options struct {
 	TTL time.Duration    // how long a lease that is not renewed lasts; 0: 1 minute
-	Now func() time.Time // nil: time.Now
+	Now func() time.Time // better that of the store, which dates leases; nil: time.Now
 }
 
 // A Lease is renewed until it is released or its context ends.
