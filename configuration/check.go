@@ -95,6 +95,16 @@ func isPrefix(path string) bool {
 	return prefixPath.MatchString(path) && !strings.Contains(path, "/./") && !strings.Contains(path, "/../")
 }
 
+// maxManifest bounds manifests: the descriptor of one among the referrers of its subject has up to six times its size, and records
+// have 64 MiB at most.
+const maxManifest Size = 10 << 20
+
+func (m Manifests) check(c strict.Checking) {
+	if m.MaxSize > maxManifest {
+		c.Fail("maxsize", "must be at most %v, the most that records hold whatever is in it, not %v", maxManifest, m.MaxSize)
+	}
+}
+
 func (u URLs) check(c strict.Checking) {
 	checkPatterns(c, "allow", u.Allow)
 	checkPatterns(c, "deny", u.Deny)

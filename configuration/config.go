@@ -168,7 +168,7 @@ type Validation struct {
 
 // Manifests is the section validation.manifests.
 type Manifests struct {
-	// The size of the largest manifest accepted.
+	// The size of the largest manifest accepted, 10MiB at most.
 	MaxSize Size `yaml:"maxsize" default:"4MiB" min:"4KiB"`
 	// The URLs that layers may name as a source of their own, which the registry never asks. Without `allow` and `deny` any
 	// may; CNCF distribution refuses them then.

@@ -251,6 +251,7 @@ func TestRefusals(t *testing.T) {
 			"c.yml:4: auth.tokenendpoint.lifetime: must be at most 1h, not 2h0m0s|" +
 				"c.yml:4: auth.tokenendpoint.service: must be a name without blanks, such as registry.example.com|" +
 				"c.yml:4: auth.tokenendpoint.mode: is for users of auth.htpasswd and auth.oidc, and not beside auth.token, where clients are sent to the token server"},
+		{minimal + "validation: {manifests: {maxsize: 11MiB}}", "c.yml:3: validation.manifests.maxsize: must be at most 10MiB, the most that records hold whatever is in it, not 11MiB"},
 		{minimal + "http: {tls: {certificate: a.pem}}", "c.yml:3: http.tls.key: must be the path of a file, since there is a certificate"},
 		{minimal + "proxy:\n  username: ''\n  remoteurl: https://x", "c.yml:5: proxy: not implemented in this version: without it the server would be no mirror but an empty registry"},
 		{minimal + "health: {file: [{interval: 5s}]}", "c.yml:3: health.file[0].file: must be the path of a file"},

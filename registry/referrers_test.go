@@ -1,6 +1,7 @@
 package registry_test
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"runtime"
@@ -153,6 +154,26 @@ func TestReferrersTakeLittleMemory(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestLargestReferrer pushes the largest manifest that a configuration allows, of which the descriptor is six times as large.
+func TestLargestReferrer(t *testing.T) {
+	const most = 10 << 20
+	f := newFixture(t, nil, &registry.Options{MaxManifest: most})
+	p := f.repository("team/app")
+	config := f.pushBlob(p, "{}")
+	subject := registry.SHA256.FromBytes(nil)
+	small := f.pushReferrer(p, referring(subject, "", strings.Repeat("x", 190_000), config))
+	body := referring(subject, "", "NOTE", config)
+	large := f.pushReferrer(p, bytes.Replace(body, []byte("NOTE"), bytes.Repeat([]byte("<"), most-len(body)), 1))
+	if f.at(p, large) != large {
+		t.Error("it cannot be read")
+	}
+	wantDigests(t, "referrers", f.referrers(p, subject, "", 1), []string{small, large})
+	if err := p.DeleteManifest(t.Context(), ref(t, large).Digest); err != nil {
+		t.Error(err)
+	}
+	wantDigests(t, "left", f.referrers(p, subject, "", 1), []string{small})
 }
 
 func TestDescriptorsOfReferrers(t *testing.T) {

@@ -32,7 +32,7 @@ type Options struct {
 	ReadOnly func() bool
 	// MaxBlob returns the size of the largest blob that can be pushed, in bytes; 0: any size. Nil: any size, always.
 	MaxBlob func() int64
-	// MaxManifest is the size of the largest manifest, in bytes. 0: 4 MiB.
+	// MaxManifest is the size of the largest manifest, in bytes: 10 MiB at most, for records to hold what is made of it. 0: 4 MiB.
 	MaxManifest int64
 	// Manifests says which manifests are accepted.
 	Manifests Policy
