@@ -75,7 +75,7 @@ func parseDocument(contentType string, body []byte) (*document, error) {
 	if err != nil {
 		return nil, err
 	}
-	found, err := scanJSON(body)
+	found, err := scanJSON(body, maxMembers)
 	if err != nil {
 		return nil, &Error{Code: ManifestInvalid, Message: "the manifest is not a JSON document that can be accepted: " + err.Error()}
 	}

@@ -143,6 +143,27 @@ func TestDocuments(t *testing.T) {
 	}
 }
 
+// TestLargeDocuments wants as many descriptors as a list may have to be accepted, and members that take more memory than those to
+// be refused; a collection still finds what such a one mentions, pushed while it was accepted.
+func TestLargeDocuments(t *testing.T) {
+	var members strings.Builder
+	for i := range 200_000 {
+		fmt.Fprintf(&members, `"%x":"",`, i)
+	}
+	annotated := []byte(`{"annotations":{` + members.String() + `"\\":"` + digestA + `"}}`)
+	_, err := registry.ParseDocument(futureType, annotated)
+	wantCode(t, "more than 200,000 members", err, registry.ManifestInvalid)
+	if found, err := registry.StoredDigests(annotated); err != nil || len(found) != 1 {
+		t.Errorf("it mentions %v, %v", found, err)
+	}
+	layers := strings.Repeat(`{"mediaType":"a/b","digest":"`+digestA+`","size":1},`, 49_998)
+	if _, err := registry.ParseDocument(imageType, []byte(doc(`{$2,"config":$A,"layers":[`+layers+`$A]}`))); err != nil {
+		t.Errorf("many layers: %v", err)
+	}
+	_, err = registry.ParseDocument(imageType, []byte(doc(`{$2,"config":$A,"layers":[`+layers+`$A,$A]}`)))
+	wantCode(t, "too many layers", err, registry.ManifestInvalid)
+}
+
 // FuzzManifest wants what is accepted to be JSON, of a type that no browser runs, and the same to a reader that knows of
 // no variants of names; a collection must find all digests in it.
 func FuzzManifest(f *testing.F) {

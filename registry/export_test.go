@@ -11,7 +11,7 @@ func ParseDocument(contentType string, body []byte) (string, error) {
 
 // MentionedDigests returns the digests that a collection finds in a document, and those that parsing it finds.
 func MentionedDigests(document []byte) (found, parsed []Digest) {
-	s, err := scanJSON(document)
+	s, err := scanJSON(document, maxMembers)
 	if err != nil {
 		panic(err)
 	}
@@ -33,3 +33,6 @@ func ReadRecord(body []byte) (payload []byte, err error) {
 	}
 	return payload, nil
 }
+
+// StoredDigests returns the digests that a collection finds in a document.
+func StoredDigests(document []byte) ([]Digest, error) { return mentionedDigests("key", document) }

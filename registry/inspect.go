@@ -151,7 +151,7 @@ func mentionedDigests(key string, document []byte) ([]Digest, error) {
 	if bytes.IndexByte(document, '\\') < 0 {
 		return quotedDigests(document), nil
 	}
-	found, err := scanJSON(document)
+	found, err := scanJSON(document, len(document)) // as many as fit: it was accepted once
 	if err != nil {
 		return nil, fmt.Errorf("the manifest %s cannot be understood: %w", key, err)
 	}

@@ -15,6 +15,8 @@ const (
 	// maxElements bounds the elements of all its lists together: one of two bytes takes a hundred times that in memory. 4
 	// MiB hold fewer descriptors.
 	maxElements = 50_000
+	// maxMembers bounds the members of all its objects, when it is pushed, for the same reason: so many descriptors have fewer.
+	maxMembers = 4 * maxElements
 )
 
 // A scan is what one pass over the JSON of a manifest finds, whatever its type.
@@ -25,6 +27,7 @@ type scan struct {
 	open     []scope
 	name     string // of the member whose value comes next
 	elements int    // of lists
+	left     int    // how many more members there may be
 }
 
 // A scope is an object or a list that is open.
@@ -33,10 +36,10 @@ type scope struct {
 	free    bool            // its members are named as the user likes
 }
 
-// scanJSON checks that body is one JSON object, nested at most maxDepth deep, with at most maxElements in its lists, in
-// which no object has two members of a name.
-func scanJSON(body []byte) (*scan, error) {
-	s := &scan{}
+// scanJSON checks that body is one JSON object, nested at most maxDepth deep, with at most maxElements in its lists and so many
+// members in all, in which no object has two members of a name.
+func scanJSON(body []byte, members int) (*scan, error) {
+	s := &scan{left: members}
 	isKey := false
 	decoder := json.NewDecoder(bytes.NewReader(body))
 	decoder.UseNumber()
@@ -71,6 +74,9 @@ func (s *scan) member(token json.Token) error {
 	in := s.open[len(s.open)-1]
 	if in.members[s.name] {
 		return fmt.Errorf("it has two members named %q", clip(s.name))
+	}
+	if s.left--; s.left < 0 {
+		return fmt.Errorf("its objects have more than %d members", maxMembers)
 	}
 	in.members[s.name] = true
 	if !in.free && isVariant(s.name) {
