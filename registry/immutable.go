@@ -56,7 +56,11 @@ func (p Repository) putUntyped(ctx context.Context, m *Manifest, push ManifestPu
 				return err
 			}
 		}
-		if _, err = p.put(ctx, key, m.encode(), cond); !isConflict(err) {
+		_, err = p.put(ctx, key, m.encode(), cond)
+		if err == nil && !cond.IsAbsent() {
+			err = p.tell(ctx) // that it is no longer what it was
+		}
+		if !isConflict(err) {
 			return storeError("store a manifest", err)
 		}
 		if err := pause(ctx, attempt); err != nil {

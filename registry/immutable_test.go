@@ -131,6 +131,24 @@ func TestImmutableTagKeepsItsMediaType(t *testing.T) {
 	}
 }
 
+// TestAnotherTypeIsTold pushes a manifest that does not say what it is as something else: other replicas may have it in memory as
+// what it was.
+func TestAnotherTypeIsTold(t *testing.T) {
+	told := &telling{Driver: newStore()}
+	f := newFixture(t, told, nil)
+	p := f.repository("team/app")
+	body := []byte(`{"note":"untyped"}`)
+	for _, mediaType := range []string{futureType, mixedType, mixedType} {
+		d := ref(t, digestOf(body).String())
+		if _, err := p.PutManifest(t.Context(), registry.ManifestPush{Reference: d, MediaType: mediaType, Body: body}); err != nil {
+			t.Fatal(err)
+		}
+		if told.untold {
+			t.Errorf("it became %s, and others were not told", mediaType)
+		}
+	}
+}
+
 // TestImmutableTagIsSetOnce lets many push different manifests by one immutable tag: one succeeds.
 func TestImmutableTagIsSetOnce(t *testing.T) {
 	for _, name := range []string{"immutable", "new tags only"} {

@@ -166,7 +166,7 @@ func (r *Registry) tell(ctx context.Context) error {
 	text := []byte(randomHex(16))
 	_, err := r.store.Put(ctx, EpochKey, storage.NewContent(text), int64(len(text)), storage.Cond{})
 	if err != nil {
-		return fmt.Errorf("tell other processes of a deletion: %w", err)
+		return fmt.Errorf("tell other processes of a change: %w", err)
 	}
 	return nil
 }
