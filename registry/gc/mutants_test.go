@@ -13,7 +13,6 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"berth/registry"
 	"berth/storage"
@@ -101,8 +100,9 @@ func pretended(ctx context.Context, d storage.Driver, key string, cond storage.C
 	if exists := err == nil; !cond.Holds(exists, info.Rev) {
 		return info, true, storage.ErrConflict
 	}
-	info.ModTime = time.Now() // an older one would say that the clock is off
-	return info, true, nil
+	put, err := d.Put(ctx, "config/clock", strings.NewReader("x"), 1, storage.Cond{}) // which takes as long
+	info.ModTime = put.ModTime                                                        // an older one would say that the clock is off
+	return info, true, err
 }
 
 // without suppresses the puts that a rule is about.
