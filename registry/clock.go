@@ -75,8 +75,9 @@ type clockRecord struct{ nonce }
 // ClockSkew returns an error while the clock of this process is so far from that of the store that nothing is written.
 func (r *Registry) ClockSkew() error { return r.skew.err() }
 
-// StoreTime asks the store for its time: by writing a record, or, where there is no room for one, without. ahead is how much that is ahead of the clock of r, at least,
-// negative when it is behind. Times in whole seconds may be those of a store that knows no finer ones.
+// StoreTime asks the store for its time: by writing a record, or, where there is no room for one, without. ahead is how much that
+// is ahead of the clock of r, at least, negative when it is behind. Times in whole seconds may be those of a store that knows no
+// finer ones.
 func (r *Registry) StoreTime(ctx context.Context) (at time.Time, ahead time.Duration, err error) {
 	before := r.now()
 	record := encodeRecord(&clockRecord{}, nil)

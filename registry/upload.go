@@ -352,9 +352,9 @@ func (r *Registry) bodyError(body *ingest, err error) error {
 // errNotHeld is why a body is cut that may be collected before it is named.
 var errNotHeld = errors.New("the record of the upload could not be written for half of gc.grace")
 
-// hold names a data object in the record of u, again and again, for as long as it takes to write it: from an eighth of
-// the grace on, or a quarter of the age of idle uploads, the record is refreshed that often. release ends it, and reports whether that did not succeed for long, be it
-// that one write took so long; ctx ends then.
+// hold names a data object in the record of u, again and again, for as long as it takes to write it: from an eighth of the grace
+// on, or a quarter of the age of idle uploads, the record is refreshed that often. release ends it, and reports whether that did
+// not succeed for long, be it that one write took so long; ctx ends then.
 func (u *Upload) hold(parent context.Context, key string) (ctx context.Context, release func() (late bool)) {
 	ctx, cancel := context.WithCancelCause(parent)
 	done, late := make(chan struct{}), false

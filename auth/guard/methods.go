@@ -123,8 +123,9 @@ func (g *Guard) Warm(ctx context.Context) {
 // MayLogIn reports whether there is a way to log in other than by a certificate.
 func (g *Guard) MayLogIn() bool { return len(g.methods) > 0 }
 
-// Challenge asks for a token where there is a token server, and for a password otherwise, where the API does not send clients
-// for a pass; never for both: given both, the docker engine sends a password in place of the token that it has just fetched, and nothing at all when it has no password.
+// Challenge asks for a token where there is a token server, and for a password otherwise, where the API does not send clients for
+// a pass; never for both: given both, the docker engine sends a password in place of the token that it has just fetched, and
+// nothing at all when it has no password.
 func (g *Guard) Challenge(r *http.Request, want []auth.Access, refused error) string {
 	if g.token != nil {
 		return g.token.Challenge(r, refused, want...)

@@ -59,9 +59,9 @@ func (k *Keys) add(name string, a key) error {
 	return nil
 }
 
-// ParseKeys parses a set of keys (RFC 7517, section 5). Keys of kinds that are not known are left out, and so are those
-// for encryption and shared secrets, and those that are too weak or too large. Of private keys the public part is taken. Errors begin with the name, which is of the
-// file or the address that the set comes from, and give the number of the key, counted from 1.
+// ParseKeys parses a set of keys (RFC 7517, section 5). Keys of kinds that are not known are left out, and so are those for
+// encryption and shared secrets, and those that are too weak or too large. Of private keys the public part is taken. Errors begin
+// with the name, which is of the file or the address that the set comes from, and give the number of the key, counted from 1.
 func ParseKeys(name string, data []byte) (*Keys, error) {
 	var set struct {
 		Keys []json.RawMessage `json:"keys"`
