@@ -143,7 +143,7 @@ func TestAnotherTypeIsTold(t *testing.T) {
 		if _, err := p.PutManifest(t.Context(), registry.ManifestPush{Reference: d, MediaType: mediaType, Body: body}); err != nil {
 			t.Fatal(err)
 		}
-		if told.untold {
+		if told.untold.Load() {
 			t.Errorf("it became %s, and others were not told", mediaType)
 		}
 	}

@@ -5,6 +5,7 @@ import (
 	"io"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -64,22 +65,27 @@ func TestRemove(t *testing.T) {
 // A telling store notes whether what others may have in memory was changed since they were last told.
 type telling struct {
 	storage.Driver
-	untold bool
+	untold atomic.Bool
 }
 
 func (d *telling) Put(ctx context.Context, key string, r io.Reader, size int64, cond storage.Cond) (storage.Info, error) {
 	_, err := d.Driver.Stat(ctx, key)
 	replaces := err == nil && registry.IsStable(key)
 	info, err := d.Driver.Put(ctx, key, r, size, cond)
-	if err == nil {
-		d.untold = (d.untold || replaces) && key != registry.EpochKey
+	switch {
+	case err == nil && key == registry.EpochKey:
+		d.untold.Store(false)
+	case err == nil && replaces:
+		d.untold.Store(true)
 	}
 	return info, err
 }
 
 func (d *telling) Delete(ctx context.Context, key string, cond storage.Cond) error {
 	err := d.Driver.Delete(ctx, key, cond)
-	d.untold = d.untold || err == nil && registry.IsStable(key)
+	if err == nil && registry.IsStable(key) {
+		d.untold.Store(true)
+	}
 	return err
 }
 
@@ -119,7 +125,7 @@ func TestDeletionsAreTold(t *testing.T) {
 					p := f.repository("a")
 					blob := f.pushBlob(p, "content")
 					m := f.put(p, "v1", image("", blob))
-					told.untold = false
+					told.untold.Store(false)
 					flaky.Plan(func(c storagetest.Call) (fault storagetest.Fault) {
 						if c.N == n || w.outage && c.N > n {
 							fault.Mode = w.mode
@@ -129,10 +135,10 @@ func TestDeletionsAreTold(t *testing.T) {
 					err := c.do(f, p, blob, m.Digest)
 					hit = flaky.Faults() > 0
 					flaky.Plan(nil)
-					if err == nil && told.untold {
+					if err == nil && told.untold.Load() {
 						t.Errorf("%s, %s at call %d: acknowledged, and others were not told", c.name, w.name, n)
 					}
-					if err = c.do(f, p, blob, m.Digest); c.name == "purge" && (err != nil || told.untold) {
+					if err = c.do(f, p, blob, m.Digest); c.name == "purge" && (err != nil || told.untold.Load()) {
 						t.Errorf("%s, %s at call %d: repeated, and others were not told, or %v", c.name, w.name, n, err)
 					}
 				}
