@@ -64,9 +64,10 @@ func TestHugeJSON(t *testing.T) {
 		"children that are missing": {numbered(`{"schemaVersion":2,"mediaType":"`+content.ImageIndex+`","manifests":[`, missing,
 			member+"]}"), 404},
 		"members of one name":  {fill(`{"schemaVersion":2`, `,"a":1`, "}"), 400},
-		"members of any name":  {numbered(`{"schemaVersion":2,"config":`+member+`,"layers":[]`, `,"a%d":1`, "}"), 201},
+		"members of any name":  {numbered(`{"schemaVersion":2,"config":`+member+`,"layers":[]`, `,"a%d":1`, "}"), 400},
 		"the same layer":       {fill(head, member+",", member+"]}"), 201},
-		"annotations":          {numbered(head+`],"annotations":{`, `"a%d":"b",`, `"z":"z"}}`), 201},
+		"annotations":          {numbered(head+`],"annotations":{`, `"a%d":"bbbbbbbbbbbb",`, `"z":"z"}}`), 201},
+		"more annotations":     {numbered(head+`],"annotations":{`, `"a%d":"b",`, `"z":"z"}}`), 400},
 		"strings like digests": {numbered(`{"schemaVersion":2,"config":`+member+`,"layers":[],"x":[`, `"sha256:%064d",`, `""]}`), 400},
 	} {
 		t.Run(name, func(t *testing.T) {
