@@ -200,7 +200,7 @@ func (g *Guard) Apply(c *configuration.Config) error {
 	}
 	if g.holder != nil {
 		g.holder.Replace(r.policy, groups)
-		if had := g.grouped; had || groups != nil {
+		if g.grouped || groups != nil {
 			g.told(metrics.Groups, groupsFile, nil) // those of the file that was read now, or none any more
 		}
 		g.grouped = groups != nil
